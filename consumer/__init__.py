@@ -1,0 +1,3 @@
+"""Skyward Passback."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,346 @@
+"""Builds everything, runs it, stops it in order; answers the probes.
+
+Stopping: reading ends after the batch in hand, offsets are committed, the group is left, runs
+are cut off (they can be gone on with) and their leases released. It, the commands and the
+sandbox are the only ones that read the clock.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from consumer import log
+from consumer.cutoff import manual_cutoff
+from consumer.district import District
+from consumer.errors import DistrictStopped, PassbackError, ServiceUnavailable, UsageError
+from consumer.flush.run import Flusher
+from consumer.flush.schedule import Pace, Schedule
+from consumer.gradebook import Kind, Reason, RunReport
+from consumer.http import HttpServer
+from consumer.intake import Intake, LogEnd, await_recorded
+from consumer.metrics import FlushResult, Metrics
+from consumer.sealing import SealingKeys
+from consumer.settings import Settings
+from consumer.skyward import Network, Skyward
+from consumer.store import districts, gauges
+from consumer.store.connection import UNAVAILABLE, Pool, connect
+from consumer.store.districts import StoredDistrict
+from consumer.store.migrate import expect_current_schema
+from consumer.store.settling import Tally
+
+_TICK: Final = 0.5
+_GAUGES_EVERY: Final = 15.0
+_STUCK_AFTER: Final = 60.0
+_LOOP_LATE: Final = 30.0
+
+Observe = Callable[[str, str, float], None]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def holder() -> str:
+    """Who holds a lease: this process, and no other that ever was."""
+    return f"{socket.gethostname()}/{os.getpid()}/{time.time_ns()}"
+
+
+@asynccontextmanager
+async def opened_pool(settings: Settings, *, size: int = 10) -> AsyncIterator[Pool]:
+    """The pool, on a schema of this build; raises ``ServiceUnavailable`` in one sentence."""
+    url = settings.database_url.get_secret_value()
+    try:
+        pool = await connect(url, size=size)
+    except UNAVAILABLE as error:
+        raise ServiceUnavailable(
+            f"Postgres does not answer ({type(error).__name__}); start it or correct"
+            " PASSBACK_DATABASE_URL."
+        ) from None
+    try:
+        async with pool.acquire() as connection:
+            await expect_current_schema(connection)
+        yield pool
+    finally:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                await pool.close()
+
+
+def connects(
+    keys: SealingKeys, network: Network, observe: Observe, now: Callable[[], datetime] = _now
+) -> Callable[[StoredDistrict, District], AbstractAsyncContextManager[Skyward]]:
+    """How a run reaches its district's Skyward: secrets are opened only here."""
+
+    @asynccontextmanager
+    async def connect_one(stored: StoredDistrict, district: District) -> AsyncIterator[Skyward]:
+        try:
+            key = keys.open(district.district, "key", stored.sealed_key).decode()
+            secret = keys.open(district.district, "secret", stored.sealed_secret).decode()
+        except (UsageError, UnicodeDecodeError):
+            raise DistrictStopped(
+                Reason.CREDENTIALS_REFUSED,
+                "the stored secret cannot be opened with the sealing keys; apply the district"
+                " again or bring back the key that sealed it",
+            ) from None
+        policies = district.rules.after_posting.model_dump().values()
+        async with Skyward.connect(
+            district.skyward,
+            key,
+            secret,
+            network=network,
+            observe=observe,
+            now=now,
+            delete="delete" in policies,
+        ) as skyward:
+            yield skyward
+
+    return connect_one
+
+
+def network_of(settings: Settings) -> Network:
+    """The process's connections to every Skyward."""
+    return Network(allowed_networks=settings.allowed_networks, allow_http=settings.allow_http)
+
+
+async def run(settings: Settings) -> int:
+    """The daemon, until SIGTERM or SIGINT; returns the exit status 0.
+
+    Raises ``UsageError`` and ``ServiceUnavailable`` where it cannot begin, or go on.
+    """
+    keys = SealingKeys.from_file(settings.require_sealing_key())
+    kafka = settings.require_kafka()
+    registry = CollectorRegistry()
+    metrics = Metrics(
+        registry,
+        per_district=settings.district_metrics,
+        topic_prefix=settings.kafka_topic_prefix,
+    )
+    size = 4 + 2 * min(settings.max_concurrent_districts, 16)
+    async with opened_pool(settings, size=size) as pool, network_of(settings) as network:
+        daemon = Daemon(settings, pool, metrics, registry)
+        flusher = Flusher(
+            pool=pool,
+            holder=holder(),
+            connect=connects(keys, network, metrics.observe_request),
+            await_intake=lambda wait: await_recorded(pool, LogEnd(kafka), wait),
+            now=_now,
+            counted=daemon.count,
+        )
+        intake = Intake(kafka, pool, metrics, _now)
+        return await daemon.run(intake, flusher)
+
+
+async def flush_once(
+    settings: Settings, district_id: str, wait: timedelta, *, force: bool = False
+) -> RunReport:
+    """A run that a person starts, with the cutoff at this moment; returns its report.
+
+    ``wait`` bounds how long the daemon's intake is waited for. Raises ``UsageError`` for an
+    unknown district and ``PassbackError`` where the district is being flushed already.
+    """
+    keys = SealingKeys.from_file(settings.require_sealing_key())
+    kafka = settings.require_kafka()
+    async with opened_pool(settings) as pool, network_of(settings) as network:
+        flusher = Flusher(
+            pool=pool,
+            holder=holder(),
+            connect=connects(keys, network, lambda operation, code, seconds: None),
+            await_intake=lambda bound: await_recorded(pool, LogEnd(kafka), bound),
+            now=_now,
+            counted=lambda district, tally: None,
+        )
+        stored = await districts.find(pool, district_id)
+        if stored is None:
+            raise UsageError(
+                f"No district {district_id!r} was applied; see 'passback district list'."
+            )
+        async with flusher.lease(district_id) as lease:
+            if lease is None:
+                raise PassbackError(
+                    f"District {district_id} is being flushed at this moment; wait for that run"
+                    f" to end, see 'passback runs {district_id}'."
+                )
+            cutoff = manual_cutoff(stored.district, _now())
+            return await flusher.flush(lease, stored, "manual", cutoff, wait, force=force)
+
+
+class Daemon:
+    """The parts that run side by side, and what the probes say of them."""
+
+    def __init__(
+        self, settings: Settings, pool: Pool, metrics: Metrics, registry: CollectorRegistry
+    ) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._metrics = metrics
+        self._log = log.get_logger()
+        self._stopping = asyncio.Event()
+        self._intake: Intake | None = None
+        self._ticked = time.monotonic()
+        self._database_answers = True
+        self._joined_once = False
+        self._http = HttpServer(
+            settings.http_host,
+            settings.http_port,
+            registry,
+            live=self._not_live,
+            ready=self._not_ready,
+            started=self._not_started,
+        )
+
+    async def run(self, intake: Intake, flusher: Flusher) -> int:
+        """Runs until a signal; the first part that fails ends the others and is raised."""
+        self._intake = intake
+        pace = Pace(
+            jitter=timedelta(seconds=self._settings.cutoff_jitter_seconds),
+            districts_at_once=self._settings.max_concurrent_districts,
+            intake_wait=timedelta(seconds=self._settings.intake_wait_seconds),
+            window=timedelta(seconds=self._settings.run_window_seconds),
+        )
+        schedule = Schedule(flusher, pace, self._finished, self._lease_lost)
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stopping.set)
+        await self._http.start()
+        self._log.info("started", port=self._http.port)
+        try:
+            await self._run_parts(intake, schedule)
+        finally:
+            await schedule.stop()
+            await self._http.stop()
+            self._log.info("stopped")
+        return 0
+
+    async def _run_parts(self, intake: Intake, schedule: Schedule) -> None:
+        parts = [
+            asyncio.create_task(part)
+            for part in (
+                intake.run(),
+                self._every(_TICK, lambda: self._schedule(schedule)),
+                self._every(_GAUGES_EVERY, self._show_gauges),
+                self._tick(),
+            )
+        ]
+        stopping = asyncio.create_task(self._stopping.wait())
+        done, _ = await asyncio.wait([*parts, stopping], return_when=asyncio.FIRST_COMPLETED)
+        intake.stop()
+        reading, *others = parts
+        for task in (*others, stopping):
+            task.cancel()
+        if not reading.done():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(20):
+                    await asyncio.shield(asyncio.wait([reading]))
+            reading.cancel()
+        await asyncio.gather(*parts, stopping, return_exceptions=True)
+        for task in done:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await step()
+                self._database_answers = True
+            except UNAVAILABLE as error:
+                self._database_answers = False
+                self._log.error("postgres_unavailable", exc_info=error)
+                await asyncio.sleep(2)
+            await asyncio.sleep(seconds)
+
+    async def _schedule(self, schedule: Schedule) -> None:
+        await schedule.start_due()
+
+    async def _tick(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_TICK)
+            self._ticked = time.monotonic()
+            self._metrics.set_loop_lag(max(self._ticked - before - _TICK, 0.0))
+
+    # -- what is told -----------------------------------------------------------------------
+
+    def count(self, district_id: str, tally: Tally) -> None:
+        """Adds what a settled batch came to."""
+        for origin, grades in tally.posted.items():
+            self._metrics.count_posted(district_id, origin, grades)
+        for reason, grades in tally.by_reason.items():
+            if reason.kind is Kind.SKIP:
+                self._metrics.count_skipped(district_id, reason, grades)
+            elif reason.kind is Kind.REJECT:
+                self._metrics.count_rejected(district_id, reason, grades)
+        if tally.line_items_posted:
+            self._metrics.count_line_items_posted(district_id, tally.line_items_posted)
+
+    def _finished(self, report: RunReport) -> None:
+        self._metrics.flush_ended(report, FlushResult(report.state))
+        assert report.finished_at is not None
+        level = self._log.info if report.state == "done" else self._log.error
+        level(
+            "run_finished",
+            district=report.district_id,
+            service_date=report.service_date,
+            kind=report.kind,
+            state=report.state,
+            reason=report.stopped_by,
+            cutoff_at=report.cutoff_at,
+            seconds=(report.finished_at - report.started_at).total_seconds(),
+            line_items_posted=report.line_items_posted,
+            line_items_rejected=report.line_items_rejected,
+            zeros_posted=report.zeros_posted,
+            reasons=report.reasons,
+            **report.results,
+        )
+
+    def _lease_lost(self, district_id: str) -> None:
+        self._log.warning("lease_lost", district=district_id)
+
+    async def _show_gauges(self) -> None:
+        shown = await gauges.read(self._pool)
+        self._metrics.keep_districts([one.district_id for one in shown.districts])
+        for one in shown.districts:
+            self._metrics.set_pending(one.district_id, one.pending, one.pending_oldest)
+            self._metrics.set_held(one.district_id, one.held)
+            self._metrics.set_zeros_held(one.district_id, one.held.get(Reason.ZEROS_HELD, 0))
+            self._metrics.set_next_cutoff(one.district_id, one.next_cutoff_at)
+            self._metrics.set_last_success(one.district_id, one.last_success)
+        self._metrics.set_quarantined(shown.quarantined)
+        size, idle = self._pool.get_size(), self._pool.get_idle_size()
+        self._metrics.set_pool(size=size, in_use=size - idle, waiting=0)
+
+    # -- probes -----------------------------------------------------------------------------
+
+    def _not_live(self) -> list[str]:
+        now, reasons = time.monotonic(), []
+        if now - self._ticked > _LOOP_LATE:
+            reasons.append("the event loop was blocked")
+        polled = self._intake.last_poll if self._intake is not None else None
+        if polled is not None and now - polled > _STUCK_AFTER and not self._stopping.is_set():
+            reasons.append("Kafka was not polled for a minute")
+        return reasons
+
+    def _not_ready(self) -> list[str]:
+        reasons = []
+        if self._intake is None or self._intake.assigned is None:
+            reasons.append("the consumer group has not assigned partitions yet")
+        elif self._intake.paused:
+            reasons.append("reading is paused until Postgres answers")
+        if not self._database_answers:
+            reasons.append("Postgres does not answer")
+        if self._stopping.is_set():
+            reasons.append("it is stopping")
+        return reasons
+
+    def _not_started(self) -> list[str]:
+        self._joined_once = self._joined_once or (
+            self._intake is not None and self._intake.assigned is not None
+        )
+        return [] if self._joined_once else ["the consumer group was not joined yet"]

@@ -1,0 +1,242 @@
+"""A district's settings: what a district file may say, and what each line of it means.
+
+Pure validation of a mapping (the caller reads the YAML); every mistake is reported with its
+path at once. Where the keys and secrets come from stands in the file but never in
+``District``: that is what is stored, shown and given to a run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+OTUS_TYPES: Final = 12
+"""Otus has twelve assessment types; a map with fewer entries is a warning, never an error."""
+
+_ZONES: Final = available_timezones()
+_WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+Identifier = Annotated[
+    str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^/\x00-\x1f\x7f-\x9f]+$")
+]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+def _zone(name: str) -> str:
+    if name not in _ZONES:
+        raise ValueError(f"{name!r} is no IANA time zone, such as America/Chicago")
+    return name
+
+
+def _wall_clock(value: object) -> object:
+    # YAML 1.1 reads an unquoted 22:00 as the sexagesimal integer 1320.
+    if isinstance(value, int):
+        raise ValueError('write the time in quotes, such as "22:00"')
+    if isinstance(value, str):
+        try:
+            if len(value) not in (5, 8):
+                raise ValueError
+            return time.fromisoformat(value)
+        except ValueError:
+            raise ValueError('is no time of day such as "22:00"') from None
+    return value
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("is no URL such as https://district.skyward.example/")
+    if parts.username or parts.password:
+        raise ValueError("must not hold credentials; use key_file and secret_file")
+    if parts.query or parts.fragment:
+        raise ValueError("must end before any ? or #")
+    return value
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
+WallClock = Annotated[time, BeforeValidator(_wall_clock)]
+Url = Annotated[str, AfterValidator(_url)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Product(StrEnum):
+    """Skyward has two products with different APIs."""
+
+    QMLATIV = "qmlativ"
+    SMS2 = "sms2"
+
+
+_PRESETS: Final[Mapping[str, Mapping[str, object]]] = {
+    Product.QMLATIV: {"oneroster_version": "1.2", "path_style": "flat", "client_auth": "basic"},
+    Product.SMS2: {"oneroster_version": "1.1", "path_style": "flat", "client_auth": "basic"},
+}
+
+
+class Skyward(_Model):
+    """How to reach one district's Skyward; nothing here is derived from anything else."""
+
+    product: Product = Product.QMLATIV
+    base_url: Url
+    token_url: Url
+    oneroster_version: Literal["1.1", "1.2"]
+    path_style: Literal["flat", "split"]
+    client_auth: Literal["basic", "body"]
+    wire_form: Literal["standard", "lean"] = "standard"
+    page_size: int = Field(default=1000, ge=1, le=10_000)
+    max_concurrency: int = Field(default=2, ge=1, le=64)
+    scopes: tuple[str, ...] | None = None
+    ca_file: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _presets(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {**_PRESETS.get(data.get("product", Product.QMLATIV), {}), **data}
+        return data
+
+
+class AfterPosting(_Model):
+    """What to do in Skyward when a posted score is later taken back in Otus."""
+
+    excluded: Literal["leave", "exempt", "delete"] = "leave"
+    excused: Literal["leave", "exempt", "delete"] = "leave"
+    unassigned: Literal["leave", "exempt", "delete"] = "leave"
+    removed: Literal["leave", "exempt", "delete"] = "leave"
+
+
+class AssignPlusDays(_Model):
+    """The due date of an item without one: so many days after it was assigned."""
+
+    assign_plus_days: int = Field(default=7, ge=0, le=366)
+
+
+class Rules(_Model):
+    """The guide's rules, where a district may choose."""
+
+    whole_number_rule: Literal["grade", "points_possible"] = "grade"
+    due_date_missing: AssignPlusDays | Literal["hold"] = AssignPlusDays()
+    excused: Literal["hold_back", "exempt"] = "hold_back"
+    over_points_possible: Literal["send", "hold"] = "send"
+    after_posting: AfterPosting = AfterPosting()
+
+
+class Zeros(_Model):
+    """Which zeros the clock may make, and when the breaker holds them all."""
+
+    in_progress: bool = True
+    plus: bool = False
+    retroactive: bool = False
+    score_status: Literal["fully graded", "not submitted"] = "fully graded"
+    max_count: int = Field(default=50, ge=0)
+    max_share: Decimal = Field(default=Decimal("0.5"), ge=0, le=1)
+
+
+class District(_Model):
+    """One district's settings as stored and as a run uses them; holds no secret."""
+
+    district: Identifier
+    name: str = Field(min_length=1, max_length=200)
+    timezone: Zone
+    cutoff: WallClock
+    service_days: tuple[Weekday, ...] = Field(default=_WEEKDAYS, min_length=1)
+    effective_date: date
+    live_since: date | None = None
+    skyward: Skyward
+    categories: Mapping[str, Identifier] = Field(min_length=1)
+    rules: Rules = Rules()
+    zeros: Zeros = Zeros()
+    group: tuple[Identifier, ...] = ()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    def serves(self, day: date) -> bool:
+        """Whether ``day`` is a service date."""
+        return _WEEKDAYS[day.weekday()] in self.service_days
+
+
+class _SkywardInFile(Skyward):
+    key_file: str | None = None
+    key_env: str | None = None
+    secret_file: str | None = None
+    secret_env: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source_each(self) -> Self:
+        for what in ("key", "secret"):
+            if bool(getattr(self, f"{what}_file")) == bool(getattr(self, f"{what}_env")):
+                raise ValueError(f"give exactly one of {what}_file and {what}_env")
+        return self
+
+
+class _File(District):
+    skyward: _SkywardInFile
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSource:
+    """Where the API key or its secret is read from: a file's path or a variable's name."""
+
+    file: str | None
+    env: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DistrictFile:
+    """A district file that was found valid."""
+
+    district: District
+    key: SecretSource
+    secret: SecretSource
+
+
+class DistrictFileInvalid(ValueError):
+    """``problems`` lists every mistake as (path, what is wrong), in the file's order."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{path}: {what}" for path, what in problems))
+        self.problems = problems
+
+
+def read_district(content: object) -> DistrictFile:
+    """Validates a parsed district file; raises ``DistrictFileInvalid`` with all mistakes."""
+    try:
+        file = _File.model_validate(content)
+    except ValidationError as error:
+        raise DistrictFileInvalid([_problem(e) for e in error.errors()]) from None
+    stored = file.model_dump(mode="json")
+    skyward = stored["skyward"]
+    sources = {
+        what: SecretSource(skyward.pop(f"{what}_file"), skyward.pop(f"{what}_env"))
+        for what in ("key", "secret")
+    }
+    return DistrictFile(District.model_validate(stored), sources["key"], sources["secret"])
+
+
+def _problem(error: Any) -> tuple[str, str]:
+    path = ".".join(str(part) for part in error["loc"]) or "(the file)"
+    if error["type"] == "extra_forbidden":
+        return path, "is not known here; see the example in the README's district file"
+    if error["type"] == "missing":
+        return path, "is required"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return path, message[0].lower() + message[1:]

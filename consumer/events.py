@@ -1,0 +1,322 @@
+"""Bytes from Kafka become what Otus says now: the event contract that we publish upstream.
+
+CloudEvents 1.0 in structured and in binary mode. The models are msgspec structs and not
+pydantic's: they read numbers as exact decimals (8.0000000000000000001 is not whole), and
+read a stream of grades several times as fast. ``EventUnreadable`` names what is wrong by
+its path, never by its value.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from consumer.errors import EventUnreadable
+from consumer.gradebook import AssessmentStatus, Completion, Submission
+
+ASSESSMENT_CHANGED: Final = "assessment-changed"
+GRADE_CHANGED: Final = "grade-changed"
+GROUP_CHANGED: Final = "passback-group-changed"
+TOPICS: Final = (ASSESSMENT_CHANGED, GRADE_CHANGED, GROUP_CHANGED)
+
+CLOCK_TOLERANCE: Final = timedelta(minutes=5)
+"""A ``time`` further ahead of the record's timestamp counts as that timestamp."""
+
+
+KEY_BYTES: Final = 2_600
+"""A longer key fits no index of Postgres, and stands for nothing real."""
+
+
+class QuarantineReason(StrEnum):
+    """Why an event could not be read or applied: a closed set, a label of metrics."""
+
+    NOT_JSON = "not_json"
+    NOT_CLOUDEVENT = "not_cloudevent"
+    UNKNOWN_TYPE = "unknown_type"
+    INVALID_DATA = "invalid_data"
+    KEY_DISAGREES = "key_disagrees"
+    UNKNOWN_DISTRICT = "unknown_district"
+
+
+_Id = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^/\x00-\x1f\x7f-\x9f]+\Z")
+]
+_Word = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
+_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+_Version = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Assignee(msgspec.Struct, frozen=True, gc=False):
+    """A student the assessment is assigned to, with Skyward's sourcedId."""
+
+    student_id: _Id
+    sourced_id: _Id
+
+
+class Assigner(msgspec.Struct, frozen=True, gc=False):
+    """The user who assigned it, and whether the SIS knows that user."""
+
+    user_id: _Id
+    in_sis: bool
+
+
+class AssessmentChanged(msgspec.Struct, frozen=True):
+    """Data of ``com.otus.assessment-changed.v1``: one assessment in one class."""
+
+    district_id: _Id
+    assessment_id: _Id
+    class_id: _Id
+    version: _Version
+    title: str
+    type: _Word
+    format: _Word
+    grading_scale: Literal["points", "standards"]
+    include_in_final_grade: bool
+    assigned_by: Assigner
+    assigned_at: _Instant
+    status: AssessmentStatus
+    class_sourced_id: _Id
+    school_sourced_id: _Id
+    assignees: list[Assignee]
+    points_possible: Decimal | None = None
+    due_at: _Instant | None = None
+
+
+class GradeChanged(msgspec.Struct, frozen=True, gc=False):
+    """Data of ``com.otus.grade-changed.v1``: one student's grade."""
+
+    district_id: _Id
+    assessment_id: _Id
+    class_id: _Id
+    student_id: _Id
+    version: _Version
+    completion: Completion
+    score: Decimal | None = None
+    submission: Submission | None = None
+
+
+class GroupChanged(msgspec.Struct, frozen=True, gc=False):
+    """Data of ``com.otus.passback-group-changed.v1``: a teacher joined or left the group."""
+
+    district_id: _Id
+    teacher_id: _Id
+    version: _Version
+    member: bool
+
+
+Data = AssessmentChanged | GradeChanged | GroupChanged
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One subject's whole latest state. ``key`` is split at its slashes, the district first.
+
+    ``data`` is None for a tombstone. ``changed_at`` is in UTC.
+    """
+
+    topic: str
+    key: tuple[str, ...]
+    data: Data | None
+    changed_at: datetime
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    specversion: Literal["1.0"]
+    id: Annotated[str, msgspec.Meta(min_length=1)]
+    source: Annotated[str, msgspec.Meta(min_length=1)]
+    type: str
+    time: _Instant
+    data: msgspec.Raw
+    subject: str | None = None
+
+
+class _Sign(msgspec.Struct, gc=False):
+    specversion: str | None = None
+
+
+_DATA: Final[dict[str, type[Data]]] = {
+    ASSESSMENT_CHANGED: AssessmentChanged,
+    GRADE_CHANGED: GradeChanged,
+    GROUP_CHANGED: GroupChanged,
+}
+_DECODERS: Final = {topic: msgspec.json.Decoder(model) for topic, model in _DATA.items()}
+_TYPES: Final = {topic: f"com.otus.{topic}.v1" for topic in TOPICS}
+_KEY_PARTS: Final = {ASSESSMENT_CHANGED: 3, GRADE_CHANGED: 4, GROUP_CHANGED: 2}
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_SIGN: Final = msgspec.json.Decoder(_Sign)
+_TIME: Final = msgspec.json.Decoder(_Instant)
+_STRUCTURED: Final = b"application/cloudevents+json"
+
+# Instants outside these years cannot be moved between zones, and stand for nothing real.
+_YEARS: Final = range(1900, 9000)
+# Postgres' numeric could hold more, but no gradebook has such a number.
+_DIGITS: Final = 30
+
+
+def read(
+    topic: str,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Sequence[tuple[str, bytes]],
+    recorded_at: datetime,
+) -> Change:
+    """Reads one Kafka record; ``topic`` is one of ``TOPICS``, without the prefix.
+
+    ``recorded_at`` is the record's own timestamp. Raises ``EventUnreadable``.
+    """
+    parts = _read_key(topic, key)
+    if value is None:
+        return Change(topic, parts, None, recorded_at)
+    try:
+        raw, time, subject = _open(topic, value, headers)
+        data = _DECODERS[topic].decode(raw)
+    except msgspec.ValidationError as error:
+        raise EventUnreadable(QuarantineReason.INVALID_DATA, _without_values(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise EventUnreadable(QuarantineReason.NOT_JSON, "the value is not valid JSON") from None
+    if parts != _subject_of(data) or (subject is not None and subject != "/".join(parts)):
+        raise EventUnreadable(
+            QuarantineReason.KEY_DISAGREES, "the record's key, the subject and the data disagree"
+        )
+    changed_at = _instant(time, "time")
+    if changed_at > recorded_at + CLOCK_TOLERANCE:
+        changed_at = recorded_at
+    return Change(topic, parts, _checked(data), changed_at)
+
+
+def normalised_title(title: str) -> str:
+    """Unicode NFC, trimmed, runs of white space and control characters made one space."""
+    return _BLANK.sub(" ", unicodedata.normalize("NFC", title)).strip()
+
+
+_BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+
+
+def _read_key(topic: str, key: bytes | None) -> tuple[str, ...]:
+    try:
+        parts = tuple(key.decode().split("/")) if key else ()
+    except UnicodeDecodeError:
+        parts = ()
+    if key is not None and len(key) > KEY_BYTES:
+        raise EventUnreadable(
+            QuarantineReason.INVALID_DATA, f"the record's key has more than {KEY_BYTES} bytes"
+        )
+    if len(parts) != _KEY_PARTS[topic] or not all(_ID.fullmatch(part) for part in parts):
+        raise EventUnreadable(
+            QuarantineReason.KEY_DISAGREES,
+            f"the record's key is not {_KEY_PARTS[topic]} ids with / between them",
+        )
+    return parts
+
+
+_ID: Final = re.compile(r"[^/\x00-\x1f\x7f-\x9f]{1,255}")
+
+
+def _open(
+    topic: str, value: bytes, headers: Sequence[tuple[str, bytes]]
+) -> tuple[msgspec.Raw | bytes, datetime, str | None]:
+    """The data's bytes, the time and the subject, from either CloudEvents mode."""
+    if headers:
+        found = {name.lower(): content for name, content in headers}
+        if not found.get("content-type", b"").startswith(_STRUCTURED) and "ce_specversion" in found:
+            return _open_binary(topic, value, found)
+    try:
+        envelope = _ENVELOPE.decode(value)
+    except msgspec.ValidationError as error:
+        if _is_marked(value):
+            raise
+        raise EventUnreadable(
+            QuarantineReason.NOT_CLOUDEVENT,
+            "it is no CloudEvent: neither ce_ headers nor a specversion in its value",
+        ) from error
+    _expect_type(topic, envelope.type)
+    return envelope.data, envelope.time, envelope.subject
+
+
+def _is_marked(value: bytes) -> bool:
+    try:
+        return _SIGN.decode(value).specversion is not None
+    except msgspec.ValidationError:
+        return False
+
+
+def _open_binary(
+    topic: str, value: bytes, headers: dict[str, bytes]
+) -> tuple[bytes, datetime, str | None]:
+    missing = [n for n in ("ce_id", "ce_source", "ce_type", "ce_time") if not headers.get(n)]
+    if missing:
+        raise EventUnreadable(
+            QuarantineReason.NOT_CLOUDEVENT, f"the header {missing[0]} is missing"
+        )
+    if headers["ce_specversion"] != b"1.0":
+        raise EventUnreadable(
+            QuarantineReason.NOT_CLOUDEVENT, "the header ce_specversion is not 1.0"
+        )
+    _expect_type(topic, headers["ce_type"].decode())
+    try:
+        time = _TIME.decode(b'"' + headers["ce_time"] + b'"')
+    except msgspec.MsgspecError:
+        raise EventUnreadable(
+            QuarantineReason.INVALID_DATA, "the header ce_time is no RFC 3339 time with a zone"
+        ) from None
+    subject = headers.get("ce_subject")
+    return value, time, subject.decode() if subject is not None else None
+
+
+def _expect_type(topic: str, found: str) -> None:
+    if found != _TYPES[topic]:
+        raise EventUnreadable(
+            QuarantineReason.UNKNOWN_TYPE, f"the type is not {_TYPES[topic]}, the one this topic has"
+        )
+
+
+def _subject_of(data: Data) -> tuple[str, ...]:
+    if isinstance(data, GradeChanged):
+        return data.district_id, data.assessment_id, data.class_id, data.student_id
+    if isinstance(data, AssessmentChanged):
+        return data.district_id, data.assessment_id, data.class_id
+    return data.district_id, data.teacher_id
+
+
+def _checked(data: Data) -> Data:
+    """What the types alone cannot say: bounded numbers, instants that every zone can hold."""
+    if isinstance(data, GradeChanged):
+        _number(data.score, "score")
+    elif isinstance(data, AssessmentChanged):
+        _number(data.points_possible, "points_possible")
+        return msgspec.structs.replace(
+            data,
+            title=normalised_title(data.title),
+            assigned_at=_instant(data.assigned_at, "assigned_at"),
+            due_at=None if data.due_at is None else _instant(data.due_at, "due_at"),
+        )
+    return data
+
+
+def _number(value: Decimal | None, field: str) -> None:
+    if value is None:
+        return
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int):
+        raise EventUnreadable(QuarantineReason.INVALID_DATA, f"{field} is not a finite number")
+    if not -_DIGITS <= exponent <= _DIGITS or value.adjusted() > _DIGITS:
+        raise EventUnreadable(
+            QuarantineReason.INVALID_DATA, f"{field} has more than {_DIGITS} digits"
+        )
+
+
+def _instant(value: datetime, field: str) -> datetime:
+    if value.year not in _YEARS:
+        raise EventUnreadable(QuarantineReason.INVALID_DATA, f"{field} is in no year of ours")
+    return value.astimezone(UTC)
+
+
+def _without_values(error: msgspec.ValidationError) -> str:
+    # msgspec names the path and the type; only an unknown word of a closed list is quoted.
+    return re.sub(r"Invalid enum value .*? - at", "an unknown word - at", str(error))

@@ -1,0 +1,116 @@
+"""Which districts are due, and running them side by side: a query, never a timer.
+
+So downtime is caught up, service date by service date. Retries of a run that Skyward's
+unavailability stopped come with growing pauses until the run's window is over.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from consumer.cutoff import Cutoff, jitter, next_cutoff
+from consumer.errors import LeaseLost
+from consumer.flush.run import Flusher
+from consumer.gradebook import Reason, RunReport
+from consumer.store import districts, runs
+from consumer.store.districts import StoredDistrict
+
+_FIRST_PAUSE: Final = timedelta(minutes=1)
+_LONGEST_PAUSE: Final = timedelta(minutes=15)
+_PASSES: Final = frozenset({Reason.SKYWARD_UNAVAILABLE.value, Reason.THROTTLED.value})
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How runs are spread: ``jitter`` after a cutoff, how many side by side, how long a window."""
+
+    jitter: timedelta
+    districts_at_once: int
+    intake_wait: timedelta
+    window: timedelta
+
+
+def first_start(district_id: str, cutoff: Cutoff, pace: Pace) -> datetime:
+    """When the run of ``cutoff`` begins: spread over the jitter, always the same."""
+    return cutoff.at + jitter(district_id, pace.jitter)
+
+
+@dataclass
+class Schedule:
+    """Runs what is due; ``finished`` is told each district's report."""
+
+    flusher: Flusher
+    pace: Pace
+    finished: Callable[[RunReport], None]
+    lost: Callable[[str], None]
+    _running: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+
+    @property
+    def in_progress(self) -> frozenset[str]:
+        """The districts that are being flushed here."""
+        return frozenset(self._running)
+
+    async def start_due(self) -> int:
+        """Starts a run of each due district, as far as there is room; returns how many."""
+        self._raise_failures()
+        room = self.pace.districts_at_once - len(self._running)
+        if room <= 0:
+            return 0
+        now = self.flusher.now()
+        due = await runs.due(self.flusher.pool, now, room + len(self._running))
+        fresh = [d for d in due if d not in self._running][:room]
+        for district_id in fresh:
+            self._running[district_id] = asyncio.create_task(self._run(district_id))
+        return len(fresh)
+
+    async def stop(self) -> None:
+        """Cancels what runs and waits: leases are released, and the runs can be gone on with."""
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        self._running.clear()
+
+    def _raise_failures(self) -> None:
+        for district_id, task in list(self._running.items()):
+            if task.done():
+                del self._running[district_id]
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    raise error
+
+    async def _run(self, district_id: str) -> None:
+        try:
+            async with self.flusher.lease(district_id) as lease:
+                if lease is None:
+                    return
+                stored = await districts.find(self.flusher.pool, district_id)
+                if stored is None or stored.next_cutoff_at > self.flusher.now():
+                    return  # removed, or another replica was quicker
+                cutoff = Cutoff(stored.next_service_date, stored.next_cutoff_at)
+                report = await self.flusher.flush(
+                    lease, stored, "nightly", cutoff, self.pace.intake_wait
+                )
+                await self._schedule_next(stored, cutoff, report)
+                self.finished(report)
+        except LeaseLost:
+            self.lost(district_id)
+
+    async def _schedule_next(
+        self, stored: StoredDistrict, cutoff: Cutoff, report: RunReport
+    ) -> None:
+        pool, now = self.flusher.pool, self.flusher.now()
+        # The settings may have changed while it ran.
+        latest = await districts.find(pool, stored.district.district) or stored
+        passes = report.stopped_by in _PASSES
+        pause = min(_FIRST_PAUSE * 2**stored.attempts, _LONGEST_PAUSE)
+        if passes and now + pause < cutoff.at + self.pace.window:
+            await runs.schedule(
+                pool, report.district_id, cutoff, now + pause, stored.attempts + 1
+            )
+            return
+        following = next_cutoff(latest.district, cutoff.at)
+        while following.service_date <= cutoff.service_date:
+            following = next_cutoff(latest.district, following.at)
+        start = first_start(report.district_id, following, self.pace)
+        await runs.schedule(pool, report.district_id, following, start, 0)

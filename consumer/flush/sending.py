@@ -1,0 +1,503 @@
+"""Carries one run's decisions to Skyward and settles what became of them.
+
+A line item is acknowledged before any of its results is sent; results go side by side. Between
+sending and settling at most ``WINDOW`` results stand open: dying then costs so many repeated,
+harmless PUTs. A refused item is settled and the next goes on; an outcome of scope district
+ends the sending, and what was not sent stays undecided.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from consumer.errors import DistrictStopped
+from consumer.flush.night import Decided, Night, Portion
+from consumer.gradebook import (
+    REASONS,
+    Decision,
+    ItemKey,
+    Kind,
+    LineItem,
+    Origin,
+    Outcome,
+    Reason,
+    Result,
+    Scope,
+    ScoreStatus,
+    Sent,
+    line_item_id,
+    result_id,
+)
+from consumer.rules import NAME_LIMIT, wakes_at
+from consumer.skyward import Skyward
+from consumer.store.connection import Pool
+from consumer.store.runs import FlushRun, Lease
+from consumer.store.settling import (
+    SettledGrade,
+    SettledItem,
+    SettledLineItem,
+    Tally,
+    settle,
+)
+
+WINDOW: Final = 64
+"""How many results may be sent and not yet settled."""
+
+_LINE_ITEMS_AHEAD: Final = 8
+_BATCH: Final = 500
+_CLASSES_THAT_TELL: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Acknowledged:
+    """A line item's sourcedId in Skyward, or why Skyward does not hold it as it should."""
+
+    sourced_id: str
+    failure: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Posting:
+    """One grade on its way, and the body that goes."""
+
+    decided: Decided
+    result: Result
+    fingerprint: str
+
+
+class Sending:
+    """The sending of one run."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        skyward: Skyward,
+        night: Night,
+        lease: Lease,
+        run: FlushRun,
+        now: Callable[[], datetime],
+        counted: Callable[[Tally], None],
+    ) -> None:
+        self._pool = pool
+        self._skyward = skyward
+        self._night = night
+        self._lease = lease
+        self._run = run
+        self._now = now
+        self._counted = counted
+        self._open = asyncio.Semaphore(WINDOW)
+        self._settling = asyncio.Lock()
+        self._grades: list[SettledGrade] = []
+        self._line_items: list[SettledLineItem] = []
+        self._answered = 0
+        self._stop: DistrictStopped | None = None
+        # Of each class that answered 403: the grades whose settling waits for the verdict.
+        self._forbidden: dict[str, list[SettledGrade]] = {}
+        self._forbidden_in_a_row: set[str] = set()
+        self._classes: set[str] = set()
+        self._succeeded = False
+        # Of the page at hand: each line item's acknowledgement, asked for once.
+        self._acknowledged: dict[ItemKey, asyncio.Task[_Acknowledged]] = {}
+        self._unacknowledged: set[ItemKey] = set()
+
+    async def send(self, pages: AsyncIterator[AsyncIterator[Portion]]) -> None:
+        """Sends and settles everything; raises ``DistrictStopped`` or ``LeaseLost``."""
+        try:
+            async for page in pages:
+                await self._send_page(page)
+                if self._stop is not None:
+                    break
+        except DistrictStopped as stopped:
+            self._stop = stopped
+        if self._stop is None:
+            self._judge_forbidden()
+        await self._settle()
+        if self._stop is not None:
+            raise self._stop
+
+    async def _send_page(self, page: AsyncIterator[Portion]) -> None:
+        looked_at: list[SettledItem] = []
+        self._acknowledged.clear()
+        self._unacknowledged.clear()
+        ahead = asyncio.Semaphore(_LINE_ITEMS_AHEAD)
+        async with asyncio.TaskGroup() as tasks:
+            async for portion in page:
+                posts = self._settle_what_stays(portion)
+                if portion.last and portion.item.assessment is not None:
+                    looked_at.append(_looked_at(portion))
+                if posts or self._line_item_changed(portion):
+                    await ahead.acquire()
+                    task = tasks.create_task(self._send_portion(portion, posts))
+                    task.add_done_callback(lambda _: ahead.release())
+                if len(self._grades) >= _BATCH:
+                    await self._settle()
+        if self._stop is not None:
+            looked_at.clear()
+        await self._settle([i for i in looked_at if i.key not in self._unacknowledged])
+
+    def _settle_what_stays(self, portion: Portion) -> list[Decided]:
+        """Settles what needs no request; returns what does."""
+        posts = []
+        for one in portion.grades:
+            if one.decision.send or one.decision.delete:
+                posts.append(one)
+            elif _changes(one):
+                self._grades.append(self._settled(portion, one, one.decision))
+        return posts
+
+    # -- the line item ----------------------------------------------------------------------
+
+    def _line_item_changed(self, portion: Portion) -> bool:
+        if not portion.last or portion.item.posted is None or not portion.frame.is_open:
+            return False
+        item = self._line_item(portion)
+        fields, posted = _fields(item), dict(portion.item.posted.fields)
+        if _type(portion) == portion.item.posted.otus_type:
+            fields["category"] = posted["category"]
+        return fields != posted
+
+    def _line_item(self, portion: Portion) -> LineItem:
+        framed, item = portion.frame, portion.item
+        assessment, district = item.assessment, self._night.district
+        assert assessment is not None
+        assert framed.period is not None
+        assert assessment.points_possible is not None
+        title = assessment.title
+        if len(title) >= NAME_LIMIT and item.posted is not None:
+            title = item.posted.fields["title"]
+        return LineItem(
+            sourced_id=item.line_item_id or line_item_id(district.district, item.key),
+            title=title,
+            assign_date=framed.assigned_at,
+            due_date=framed.due_at,
+            class_sourced_id=assessment.class_sourced_id,
+            school_sourced_id=assessment.school_sourced_id,
+            category_sourced_id=district.categories[assessment.type],
+            grading_period_sourced_id=framed.period.sourced_id,
+            result_value_max=assessment.points_possible,
+            modified_at=assessment.changed_at,
+        )
+
+    async def _acknowledge(self, portion: Portion, *, again: bool = False) -> _Acknowledged:
+        """Sees to it that Skyward holds the line item as it should be, once a page."""
+        task = self._acknowledged.get(portion.item.key)
+        if task is None or again:
+            task = asyncio.create_task(self._put_line_item(portion, again=again))
+            self._acknowledged[portion.item.key] = task
+        return await task
+
+    async def _put_line_item(self, portion: Portion, *, again: bool) -> _Acknowledged:
+        item = portion.item
+        ours = item.line_item_id or line_item_id(self._night.district.district, item.key)
+        if item.posted is not None and not portion.frame.is_open:
+            return _Acknowledged(ours)
+        line_item = self._line_item(portion)
+        fields = _fields(line_item)
+        if item.posted is not None:
+            same_type = _type(portion) == item.posted.otus_type
+            if same_type:
+                fields["category"] = item.posted.fields["category"]
+            if fields == dict(item.posted.fields) and not again:
+                return _Acknowledged(ours)
+            if same_type:
+                # The teacher may have moved it to another category: what was chosen stays.
+                held = await self._skyward.read_line_item(ours)
+                if held is not None and held.category_sourced_id is not None:
+                    fields["category"] = held.category_sourced_id
+                line_item = replace(line_item, category_sourced_id=fields["category"])
+        fingerprint = self._fingerprint(portion, *fields.values())
+        refusal = item.refusal
+        if (
+            refusal is not None
+            and refusal.fingerprint == fingerprint
+            and not self._tries_anew(portion, refusal.reason)
+        ):
+            return _Acknowledged(ours, Outcome(Kind.REJECT, refusal.reason, refusal.detail))
+        outcome = await self._skyward.put_line_item(line_item)
+        self._take_in(portion, outcome)
+        self._line_items.append(
+            SettledLineItem(
+                key=item.key,
+                sourced_id=outcome.allocated_id or ours,
+                kind=outcome.kind,
+                reason=outcome.reason,
+                detail=outcome.detail,
+                posted=fields if outcome.kind is Kind.POST else None,
+                otus_type=_type(portion),
+                refused=fingerprint if outcome.kind is Kind.REJECT else None,
+            )
+        )
+        if outcome.kind is Kind.DEFER:
+            self._unacknowledged.add(item.key)
+        failure = None if outcome.kind is Kind.POST else outcome
+        return _Acknowledged(outcome.allocated_id or ours, failure)
+
+    # -- the results ------------------------------------------------------------------------
+
+    async def _send_portion(self, portion: Portion, posts: list[Decided]) -> None:
+        if self._stop is not None:
+            return
+        try:
+            acknowledged = await self._acknowledge_unless_forbidden(portion)
+        except DistrictStopped as stopped:
+            self._stop_with(stopped.reason, stopped.detail)
+        if self._stop is not None:
+            return
+        failure = acknowledged.failure
+        if failure is not None:
+            if failure.kind is Kind.DEFER:
+                failure = replace(failure, reason=Reason.LINE_ITEM_FAILED)
+            for one in posts:
+                posting = self._posting(portion, one, acknowledged.sourced_id)
+                self._park_or_settle(portion, one, failure, posting)
+            return
+        waiting = iter(posts)
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(min(self._night.district.skyward.max_concurrency, len(posts))):
+                tasks.create_task(self._work(portion, waiting, acknowledged.sourced_id))
+
+    async def _acknowledge_unless_forbidden(self, portion: Portion) -> _Acknowledged:
+        if self._is_forbidden(portion):
+            return _Acknowledged("", _still_forbidden())
+        return await self._acknowledge(portion)
+
+    async def _work(self, portion: Portion, waiting: Iterator[Decided], line_item: str) -> None:
+        for one in waiting:
+            if self._stop is not None:
+                return
+            posting = self._posting(portion, one, line_item)
+            await self._open.acquire()
+            outcome = self._refused_before(portion, posting)
+            if outcome is None:
+                outcome = await self._send_one(portion, posting)
+            self._answered += 1
+            if self._stop is None or outcome.kind is not Kind.DEFER:
+                self._park_or_settle(portion, one, outcome, posting)
+            if self._answered >= WINDOW // 2:
+                await self._settle()
+
+    def _refused_before(self, portion: Portion, posting: _Posting) -> Outcome | None:
+        """The refusal that still holds, so that nothing is asked again in vain."""
+        if self._is_forbidden(portion):
+            return _still_forbidden()
+        code, _, fingerprint = (posting.decided.grade.refused or "").partition(":")
+        if fingerprint != posting.fingerprint or not code:
+            return None
+        reason = REASONS[code]
+        if self._tries_anew(portion, reason):
+            return None
+        return Outcome(Kind.REJECT, reason, posting.decided.grade.detail or "")
+
+    async def _send_one(self, portion: Portion, posting: _Posting) -> Outcome:
+        if posting.decided.decision.delete:
+            outcome = await self._skyward.delete_result(posting.result.sourced_id)
+        else:
+            outcome = await self._skyward.put_result(posting.result)
+            if outcome.reason is Reason.LINE_ITEM_FAILED and outcome.status is not None:
+                # Its line item is gone from Skyward: send the parent again, then the child.
+                parent = await self._acknowledge(portion, again=True)
+                if parent.failure is None:
+                    outcome = await self._skyward.put_result(posting.result)
+        self._take_in(portion, outcome)
+        return outcome
+
+    def _posting(self, portion: Portion, one: Decided, line_item: str) -> _Posting:
+        decision, grade = one.decision, one.grade
+        assessment = portion.item.assessment
+        assert assessment is not None
+        by_clock = decision.origin is Origin.CLOCK or grade.changed_at is None
+        changed_at = self._run.cutoff.at if by_clock else grade.changed_at
+        assert changed_at is not None
+        result = Result(
+            sourced_id=grade.allocated_id or result_id(self._night.district.district, grade.key),
+            line_item_sourced_id=line_item,
+            student_sourced_id=assessment.assignees.get(grade.key.student_id, ""),
+            score=decision.score,
+            score_status=decision.score_status or ScoreStatus.EXEMPT,
+            score_date=portion.frame.due_at
+            if by_clock
+            else changed_at.astimezone(self._night.district.zone),
+            modified_at=changed_at,
+        )
+        item = _fields(self._line_item(portion)).values() if portion.frame.is_open else ()
+        fingerprint = self._fingerprint(
+            portion, result.student_sourced_id, str(result.score), result.score_status, *item
+        )
+        return _Posting(one, result, fingerprint)
+
+    # -- outcomes ---------------------------------------------------------------------------
+
+    def _take_in(self, portion: Portion, outcome: Outcome) -> None:
+        """Notes what an answer says of more than its own item."""
+        assert portion.item.assessment is not None
+        class_id = portion.item.assessment.class_sourced_id
+        self._classes.add(class_id)
+        if outcome.kind is Kind.POST:
+            self._succeeded = True
+            self._forbidden_in_a_row.clear()
+            self._release_forbidden()
+        elif outcome.reason is Reason.FORBIDDEN:
+            self._forbidden.setdefault(class_id, [])
+            self._forbidden_in_a_row.add(class_id)
+            if len(self._forbidden_in_a_row) >= _CLASSES_THAT_TELL:
+                self._stop_with(Reason.LICENCE_MISSING, _NO_LICENCE)
+        elif outcome.scope is Scope.DISTRICT and outcome.reason is not None:
+            self._stop_with(outcome.reason, outcome.detail)
+
+    def _release_forbidden(self) -> None:
+        for parked in self._forbidden.values():
+            self._grades += parked
+            parked.clear()
+
+    def _stop_with(self, reason: str, detail: str) -> None:
+        if self._stop is None:
+            self._stop = DistrictStopped(reason, detail)
+
+    def _is_forbidden(self, portion: Portion) -> bool:
+        assessment = portion.item.assessment
+        return assessment is not None and assessment.class_sourced_id in self._forbidden
+
+    def _tries_anew(self, portion: Portion, reason: Reason | None) -> bool:
+        # One write a night finds out whether a class is still forbidden.
+        return reason is Reason.FORBIDDEN and not self._is_forbidden(portion)
+
+    def _park_or_settle(
+        self, portion: Portion, one: Decided, outcome: Outcome, posting: _Posting
+    ) -> None:
+        settled = self._settled_outcome(portion, one, outcome, posting)
+        assessment = portion.item.assessment
+        if outcome.reason is Reason.FORBIDDEN and assessment is not None:
+            # Whether it is the class's or the district's shows only later in the run.
+            self._forbidden.setdefault(assessment.class_sourced_id, []).append(settled)
+        else:
+            self._grades.append(settled)
+
+    def _judge_forbidden(self) -> None:
+        """At the end: the only class of the run stands for the district."""
+        if self._forbidden and not self._succeeded and len(self._classes) == 1:
+            self._stop_with(Reason.LICENCE_MISSING, _NO_LICENCE)
+        else:
+            self._release_forbidden()
+
+    def _settled_outcome(
+        self, portion: Portion, one: Decided, outcome: Outcome, posting: _Posting
+    ) -> SettledGrade:
+        decision = one.decision
+        if outcome.kind is Kind.POST:
+            settled = self._settled(portion, one, decision)
+            told = (
+                None
+                if decision.delete or decision.score_status is None or decision.origin is None
+                else Sent(decision.score, decision.score_status, decision.origin)
+            )
+            return replace(
+                settled,
+                sent=told,
+                deleted=decision.delete,
+                attempted=True,
+                score=decision.score,
+                score_status=decision.score_status,
+                origin=decision.origin,
+                allocated_id=outcome.allocated_id,
+            )
+        failed = Decision(outcome.kind, outcome.reason, outcome.detail)
+        return replace(
+            self._settled(portion, one, failed),
+            attempted=outcome.status is not None or outcome.unknown,
+            score=decision.score,
+            score_status=decision.score_status,
+            origin=decision.origin,
+            refused=(
+                f"{outcome.reason}:{posting.fingerprint}" if outcome.kind is Kind.REJECT else None
+            ),
+        )
+
+    def _settled(self, portion: Portion, one: Decided, decision: Decision) -> SettledGrade:
+        grade = one.grade
+        due = portion.frame.due_moment
+        return SettledGrade(
+            key=grade.key,
+            revision=grade.revision,
+            version=grade.grade.version,
+            kind=decision.kind,
+            reason=decision.reason,
+            detail=decision.detail,
+            counts=(grade.kind, grade.reason) != (decision.kind, decision.reason),
+            pending_since=grade.changed_at or due or self._run.cutoff.at,
+        )
+
+    def _fingerprint(self, portion: Portion, *parts: str) -> str:
+        """What Skyward would see, the settings, and the period's days: a refusal holds for it."""
+        period = portion.frame.period
+        days = f"{period.start}/{period.end}" if period is not None else ""
+        whole = "\x1f".join((str(self._run.settings_revision), days, *parts))
+        return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
+
+    async def _settle(self, items: list[SettledItem] | None = None) -> None:
+        async with self._settling:
+            grades, self._grades = self._grades, []
+            line_items, self._line_items = self._line_items, []
+            answered, self._answered = self._answered, 0
+            if grades or line_items or items:
+                tally = await settle(
+                    self._pool,
+                    self._lease,
+                    self._run.run_id,
+                    grades,
+                    line_items,
+                    items or [],
+                    self._now(),
+                )
+                self._counted(tally)
+            for _ in range(answered):
+                self._open.release()
+
+
+_NO_LICENCE: Final = (
+    "Skyward refuses every write: the LMS/OneRoster API licence or the write scope is missing"
+)
+
+
+def _still_forbidden() -> Outcome:
+    return Outcome(
+        Kind.REJECT, Reason.FORBIDDEN, "Skyward forbids writes to this class", Scope.CLASS
+    )
+
+
+def _type(portion: Portion) -> str:
+    assert portion.item.assessment is not None
+    return portion.item.assessment.type
+
+
+def _fields(item: LineItem) -> dict[str, str]:
+    """The body field by field, as text: what is compared and kept."""
+    return {
+        "title": item.title,
+        "assignDate": item.assign_date.isoformat(),
+        "dueDate": item.due_date.isoformat(),
+        "class": item.class_sourced_id,
+        "school": item.school_sourced_id,
+        "category": item.category_sourced_id,
+        "gradingPeriod": item.grading_period_sourced_id,
+        "resultValueMax": str(item.result_value_max),
+    }
+
+
+def _changes(one: Decided) -> bool:
+    """Whether a decision that sends nothing leaves anything to write."""
+    grade, decision = one.grade, one.decision
+    if grade.revision is None or grade.decide_from is not None:
+        return True
+    before = (grade.kind, grade.reason, grade.detail or "")
+    return before != (decision.kind, decision.reason, decision.detail)
+
+
+def _looked_at(portion: Portion) -> SettledItem:
+    item = portion.item
+    assert item.assessment is not None
+    return SettledItem(
+        item.key, item.revision, item.assessment.version, item.decide_from, wakes_at(portion.frame)
+    )

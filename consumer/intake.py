@@ -1,0 +1,414 @@
+"""Kafka -> store: batches are read, recorded with their offsets in one transaction, committed.
+
+The store's offsets are the truth: on assignment reading goes on from them, and Kafka's
+committed ones follow for whoever watches lag; a commit that fails is normal (a rebalance
+came between) and changes nothing. While Postgres does not answer, reading is paused and the
+group is kept; nothing is read that could not be recorded.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+
+from consumer import events
+from consumer.errors import EventUnreadable, ServiceUnavailable, UsageError
+from consumer.events import QuarantineReason
+from consumer.log import get_logger
+from consumer.metrics import Metrics
+from consumer.settings import KafkaSettings
+from consumer.store.connection import REFUSED, UNAVAILABLE, Pool, answers
+from consumer.store.recording import (
+    Batch,
+    Position,
+    Record,
+    Recordable,
+    Recorded,
+    Unreadable,
+    record,
+    store_offsets,
+    stored_offsets,
+)
+
+BATCH: Final = 2_000
+"""Records a batch, at most: what reads, parses and writes fastest on one core."""
+
+_POLL_MS: Final = 500
+_COMMIT_EVERY: Final = 2.0
+_RETRY_PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+_SESSION_MS: Final = 30_000
+
+
+class Intake:
+    """Reads the topics' partitions that the group assigns to this replica.
+
+    ``now`` is the clock. ``last_poll`` is when Kafka was last polled (monotonic seconds) and
+    ``assigned`` how many partitions this replica has, None before it joined.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, pool: Pool, metrics: Metrics, now: Callable[[], datetime]
+    ) -> None:
+        self._kafka = kafka
+        self._pool = pool
+        self._metrics = metrics
+        self._now = now
+        self._topics = {kafka.topic_prefix + name: name for name in events.TOPICS}
+        self._stored: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
+        self._committed_at = 0.0
+        self._stopping = asyncio.Event()
+        self._log = get_logger()
+        self.last_poll: float | None = None
+        self.assigned: int | None = None
+        self.paused = False
+
+    def stop(self) -> None:
+        """Ends ``run`` after the batch in hand."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Reads until stopped; raises ``UsageError`` for a first start nobody decided on.
+
+        Raises ``ServiceUnavailable`` where Kafka does not answer, lacks a topic, or no longer
+        holds what was to be read next.
+        """
+        await self._expect_start_decided()
+        consumer = AIOKafkaConsumer(
+            **self._kafka.connection(),
+            client_id="skyward-passback",
+            group_id=self._kafka.group_id,
+            group_instance_id=self._kafka.group_instance_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=50,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            session_timeout_ms=_SESSION_MS,
+            heartbeat_interval_ms=_SESSION_MS // 10,
+            max_poll_interval_ms=300_000,
+            isolation_level="read_committed",
+        )
+        consumer.subscribe(list(self._topics), listener=_Assignment(self, consumer))
+        async with _started(consumer, self._kafka):
+            try:
+                while not self._stopping.is_set():
+                    await self._turn(consumer)
+            finally:
+                await self._commit(consumer)
+
+    async def _turn(self, consumer: AIOKafkaConsumer) -> None:
+        try:
+            polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH)
+        except NoOffsetForPartitionError:
+            return  # assigned, and not yet sought to the store's offset
+        except OffsetOutOfRangeError as error:
+            raise _overtaken(error) from None
+        self.last_poll = time.monotonic()
+        self._metrics.polled(self._now())
+        try:
+            if polled:
+                await self._record(polled)
+            else:
+                await self._follow_positions(consumer)
+        except UNAVAILABLE as error:
+            await self._wait_for_postgres(consumer, error)
+            return
+        if self.last_poll - self._committed_at >= _COMMIT_EVERY:
+            await self._commit(consumer)
+            self._show_lag(consumer)
+
+    # -- recording --------------------------------------------------------------------------
+
+    async def _record(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
+        began = time.perf_counter()
+        batch, consumed, oldest = self._read(polled)
+        recorded = await self._record_or_split(batch)
+        now = self._now()
+        for (topic, partition), offset in batch.next_offsets.items():
+            self._stored[TopicPartition(topic, partition)] = offset
+        self._metrics.count_batch(
+            consumed=consumed,
+            recorded=recorded.recorded,
+            stale=recorded.stale,
+            quarantined=recorded.quarantined,
+            seconds=time.perf_counter() - began,
+            oldest_age=(now - oldest).total_seconds(),
+            at=now,
+        )
+
+    def _read(
+        self, polled: Mapping[TopicPartition, Sequence[Any]]
+    ) -> tuple[Batch, dict[str, int], datetime]:
+        batch = Batch()
+        consumed: dict[str, int] = {}
+        oldest = self._now()
+        for partition, records in polled.items():
+            topic = self._topics[partition.topic]
+            consumed[topic] = consumed.get(topic, 0) + len(records)
+            for one in records:
+                recorded_at = datetime.fromtimestamp(max(one.timestamp, 0) / 1000, UTC)
+                at = Position(partition.topic, partition.partition, one.offset, recorded_at)
+                raw = Record(one.key, one.value, one.headers)
+                try:
+                    change = events.read(topic, one.key, one.value, one.headers, recorded_at)
+                except EventUnreadable as error:
+                    batch.unreadable.append(Unreadable(at, raw, error.reason, error.detail))
+                else:
+                    batch.changes.append(Recordable(change, at, raw))
+                oldest = min(oldest, recorded_at)
+            if records:
+                last = records[-1].offset + 1
+                batch.next_offsets[(partition.topic, partition.partition)] = last
+        return batch, consumed, oldest
+
+    async def _record_or_split(self, batch: Batch) -> Recorded:
+        """Records the batch; where Postgres refuses a row for good, all but that one."""
+        try:
+            return await record(self._pool, batch, self._now())
+        except REFUSED as error:
+            if not batch.changes:
+                raise
+            if len(batch.changes) == 1:
+                one = batch.changes[0]
+                detail = f"Postgres refuses it ({getattr(error, 'sqlstate', None)})"
+                refused = Unreadable(one.at, one.record, QuarantineReason.INVALID_DATA, detail)
+                return await self._record_or_split(
+                    Batch([], [*batch.unreadable, refused], batch.next_offsets)
+                )
+        middle = len(batch.changes) // 2
+        # The offsets go with the last half: they are never ahead of the rows.
+        first = await self._record_or_split(Batch(batch.changes[:middle]))
+        second = await self._record_or_split(
+            Batch(batch.changes[middle:], batch.unreadable, batch.next_offsets)
+        )
+        return Recorded(
+            *(
+                {key: a.get(key, 0) + b.get(key, 0) for key in {*a, *b}}
+                for a, b in (
+                    (first.recorded, second.recorded),
+                    (first.stale, second.stale),
+                    (first.quarantined, second.quarantined),
+                )
+            )
+        )
+
+    async def _follow_positions(self, consumer: AIOKafkaConsumer) -> None:
+        """Stores positions that moved without a record: transaction markers, compaction."""
+        moved: dict[tuple[str, int], int] = {}
+        for partition in consumer.assignment() & self._stored.keys():
+            position = await consumer.position(partition)
+            if position > self._stored[partition]:
+                moved[(partition.topic, partition.partition)] = position
+        if moved:
+            await store_offsets(self._pool, moved)
+            for (topic, number), offset in moved.items():
+                self._stored[TopicPartition(topic, number)] = offset
+
+    async def _wait_for_postgres(self, consumer: AIOKafkaConsumer, error: BaseException) -> None:
+        self._log.error("postgres_unavailable", exc_info=error)
+        self.paused = True
+        try:
+            for attempt in range(1_000_000):
+                # Polling while paused brings nothing and keeps this replica in its group.
+                consumer.pause(*consumer.assignment())
+                await consumer.getmany(timeout_ms=0)
+                self.last_poll = time.monotonic()
+                pause = _RETRY_PAUSES[min(attempt, len(_RETRY_PAUSES) - 1)]
+                if await _is_set_within(self._stopping, pause):
+                    return
+                if await answers(self._pool):
+                    break
+            # What was polled and not recorded is read again from where the store stands.
+            await self.seek(consumer, consumer.assignment())
+            consumer.resume(*consumer.paused())
+            self._log.info("postgres_available")
+        finally:
+            self.paused = False
+
+    # -- offsets ----------------------------------------------------------------------------
+
+    async def _expect_start_decided(self) -> None:
+        if self._kafka.start is None and not await stored_offsets(self._pool, self._topics):
+            raise UsageError(
+                f"The group {self._kafka.group_id} has never read these topics; set"
+                " PASSBACK_KAFKA_START to earliest (read all that Kafka holds) or to latest"
+                " (only what comes from now on)."
+            )
+
+    async def seek(self, consumer: AIOKafkaConsumer, partitions: set[TopicPartition]) -> None:
+        """Goes to the store's offsets; where it has none, to where this group begins."""
+        known = await stored_offsets(self._pool, self._topics)
+        fresh = [p for p in partitions if (p.topic, p.partition) not in known]
+        begins: Mapping[TopicPartition, int] = {}
+        if fresh:
+            # A partition that was added later is read from its beginning, whatever the start.
+            latest = self._kafka.start == "latest" and not known
+            ask = consumer.end_offsets if latest else consumer.beginning_offsets
+            begins = await ask(fresh)
+            await store_offsets(
+                self._pool, {(p.topic, p.partition): offset for p, offset in begins.items()}
+            )
+            for p, offset in begins.items():
+                self._log.info(
+                    "partition_begun", topic=p.topic, partition=p.partition, offset=offset
+                )
+        for partition in partitions:
+            offset = known.get((partition.topic, partition.partition), begins.get(partition, 0))
+            consumer.seek(partition, offset)
+            self._stored[partition] = offset
+
+    def assigned_to(self, partitions: set[TopicPartition]) -> None:
+        """Takes in which partitions this replica has now."""
+        self._stored = {p: o for p, o in self._stored.items() if p in partitions}
+        self._committed = {p: o for p, o in self._committed.items() if p in partitions}
+        self.assigned = len(partitions)
+        self._metrics.rebalanced(len(partitions))
+
+    async def commit_now(self, consumer: AIOKafkaConsumer) -> None:
+        """Commits what is stored before partitions go elsewhere."""
+        await self._commit(consumer)
+
+    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
+        self._committed_at = time.monotonic()
+        assigned = consumer.assignment()
+        fresh = {
+            p: offset
+            for p, offset in self._stored.items()
+            if p in assigned and self._committed.get(p) != offset
+        }
+        if not fresh:
+            return
+        try:
+            await consumer.commit({p: OffsetAndMetadata(o, "") for p, o in fresh.items()})
+        except (KafkaError, IllegalStateError) as error:
+            # Normal: the group moved on meanwhile. The store's offsets stand.
+            self._log.info("commit_failed", error=type(error).__name__)
+        else:
+            self._committed.update(fresh)
+
+    def _show_lag(self, consumer: AIOKafkaConsumer) -> None:
+        for partition in consumer.assignment():
+            high = consumer.highwater(partition)
+            stored = self._stored.get(partition)
+            if high is not None and stored is not None:
+                topic = self._topics[partition.topic]
+                self._metrics.set_lag(topic, partition.partition, max(high - stored, 0))
+
+
+class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, intake: Intake, consumer: AIOKafkaConsumer) -> None:
+        self._intake = intake
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        await self._intake.commit_now(self._consumer)
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        for pause in (*_RETRY_PAUSES, None):
+            try:
+                await self._intake.seek(self._consumer, assigned)
+                break
+            except UNAVAILABLE:
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+        self._intake.assigned_to(assigned)
+
+
+class LogEnd:
+    """Asks Kafka how far its log goes, outside any group."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._topics = [kafka.topic_prefix + name for name in events.TOPICS]
+
+    async def partitions(self) -> dict[str, int]:
+        """How many partitions each of our topics has; 0 where it does not exist."""
+        async with self._client() as client:
+            return {t: len(client.partitions_for_topic(t) or ()) for t in self._topics}
+
+    async def read(self) -> dict[tuple[str, int], int]:
+        """The offset after the last record of each partition."""
+        async with self._client() as client:
+            wanted = [
+                TopicPartition(topic, number)
+                for topic in self._topics
+                for number in client.partitions_for_topic(topic) or ()
+            ]
+            ends = await client.end_offsets(wanted)
+            return {(p.topic, p.partition): offset for p, offset in ends.items()}
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[AIOKafkaConsumer]:
+        client = AIOKafkaConsumer(
+            *self._topics,
+            **self._kafka.connection(),
+            client_id="skyward-passback-log-end",
+            group_id=None,
+            isolation_level="read_committed",
+        )
+        async with _started(client, self._kafka):
+            yield client
+
+
+async def await_recorded(pool: Pool, log_end: LogEnd, wait: timedelta) -> bool:
+    """Waits until the store holds all that Kafka holds now; False where that takes too long."""
+    deadline = time.monotonic() + wait.total_seconds()
+    try:
+        async with asyncio.timeout(wait.total_seconds()):
+            wanted = await log_end.read()
+    except (ServiceUnavailable, KafkaError, TimeoutError):
+        return False
+    topics = {topic for topic, _ in wanted}
+    while True:
+        stored = await stored_offsets(pool, topics)
+        if all(stored.get(key, 0) >= offset for key, offset in wanted.items()):
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def _started(consumer: AIOKafkaConsumer, kafka: KafkaSettings) -> AsyncIterator[None]:
+    servers = ",".join(kafka.bootstrap_servers)
+    try:
+        await consumer.start()
+    except (KafkaError, OSError, ValueError) as error:
+        await consumer.stop()
+        raise ServiceUnavailable(
+            f"Kafka at {servers} does not answer ({type(error).__name__}); start it or correct"
+            " PASSBACK_KAFKA_BOOTSTRAP_SERVERS."
+        ) from None
+    try:
+        yield
+    finally:
+        await consumer.stop()
+
+
+def _overtaken(error: OffsetOutOfRangeError) -> ServiceUnavailable:
+    where = ", ".join(f"{p.topic}[{p.partition}] at {o}" for p, o in error.args[0].items())
+    return ServiceUnavailable(
+        f"Kafka no longer holds what was to be read next ({where}): retention overtook this group"
+        " or the topic was made anew; see the runbook on replaying from the log."
+    )
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

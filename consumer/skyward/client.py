@@ -1,0 +1,500 @@
+"""One district's run against its Skyward: writes that become outcomes, reads that become rows.
+
+A write is a PUT or DELETE under an id that is ours, so that repeating it is harmless: after
+a lost answer it is simply sent again, a few times, and then carried to the next night.
+"""
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Final, TypeVar
+
+import httpx
+from yarl import URL
+
+from consumer import oneroster
+from consumer.district import Skyward as Settings
+from consumer.errors import DistrictStopped
+from consumer.gradebook import (
+    AcademicSession,
+    Kind,
+    LineItem,
+    Outcome,
+    Reason,
+    Result,
+    Scope,
+)
+from consumer.oneroster import (
+    Answer,
+    Bodies,
+    HeldLineItem,
+    HeldResult,
+    Operation,
+    Page,
+    Paths,
+    SchoolClass,
+    read_answer,
+)
+from consumer.skyward.limiter import Limiter
+from consumer.skyward.network import Network, Reply, Transport, Unanswered
+from consumer.skyward.token import Bearer, Token
+
+Observe = Callable[[str, str, float], None]
+Row = TypeVar("Row")
+
+_WRITE_BOUND: Final = 1024 * 1024
+_PAGE_BOUND: Final = 32 * 1024 * 1024
+_MOST_PAGES: Final = 10_000
+_TRIES: Final = 3
+_TRIES_THROTTLED: Final = 5
+_UNAVAILABLE_IN_A_ROW: Final = 5
+_NOT_THERE: Final = frozenset({404, 410})
+_NOT_OFFERED: Final = frozenset({404, 405, 410, 501})
+_FINAL: Final = frozenset({"tls", "refused_address"})
+_NEXT: Final = re.compile(r'rel\s*=\s*"?next\b', re.IGNORECASE)
+_TROUBLED: Final = (Reason.SKYWARD_UNAVAILABLE, Reason.THROTTLED)
+_REASONS: Final = {str(reason): reason for reason in Reason}
+
+
+class Skyward:
+    """The Skyward of one district during one run; made by ``connect``.
+
+    A write never raises: what became of it is its ``Outcome``, and one of scope district
+    ends the run (every later write gets it at once). A read raises ``DistrictStopped``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        transport: Transport,
+        token: Token,
+        observe: Observe,
+        now: Callable[[], datetime],
+        backoff: float,
+    ) -> None:
+        self._paths: Final = Paths(
+            settings.base_url, settings.oneroster_version, settings.path_style
+        )
+        self._bodies: Final = Bodies(self._paths, settings.wire_form)
+        self._page_size: Final = settings.page_size
+        self._transport: Final = transport
+        self._token: Final = token
+        self._observe: Final = observe
+        self._now: Final = now
+        self._backoff: Final = backoff
+        self._limiter: Final = Limiter(settings.max_concurrency)
+        self._loop: Final = asyncio.get_running_loop()
+        self._origin: Final = URL(self._paths.origin)
+        self._origin_httpx: Final = httpx.URL(self._paths.origin)
+        self._origin_length: Final = len(self._paths.origin)
+        self._unavailable_in_a_row = 0
+        self._stopped: Outcome | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        settings: Settings,
+        key: str,
+        secret: str,
+        *,
+        network: Network,
+        observe: Observe = lambda operation, code, seconds: None,
+        now: Callable[[], datetime],
+        user_agent: str = "skyward-passback",
+        delete: bool = False,
+        backoff: float = 0.5,
+    ) -> AsyncIterator["Skyward"]:
+        """Readies one run; asks nothing yet.
+
+        ``now`` is asked only where a Retry-After names a date in an answer without a Date.
+        ``delete`` asks for the scope to delete. ``backoff`` is in seconds.
+        Raises ``DistrictStopped`` for plain http that is not allowed, or a bad ``ca_file``.
+        """
+        for name in ("base_url", "token_url"):
+            if not network.allow_http and not getattr(settings, name).lower().startswith(
+                "https://"
+            ):
+                raise DistrictStopped(
+                    Reason.SKYWARD_UNAVAILABLE,
+                    f"{name} is plain http, which would show the secret to anyone; use https",
+                )
+        transport = network.transport(settings.ca_file)
+        token = Token(
+            settings,
+            key,
+            secret,
+            transport=transport,
+            observe=observe,
+            delete=delete,
+            backoff=backoff,
+            user_agent=user_agent,
+        )
+        yield cls(
+            settings, transport=transport, token=token, observe=observe, now=now, backoff=backoff
+        )
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests the limiter lets run side by side now."""
+        return self._limiter.limit
+
+    # --- writes ---------------------------------------------------------------------------
+
+    async def put_line_item(self, item: LineItem) -> Outcome:
+        return await self._write(
+            Operation.PUT_LINE_ITEM,
+            self._paths.line_item(item.sourced_id),
+            self._bodies.line_item(item),
+            item.sourced_id,
+            item.category_sourced_id,
+        )
+
+    async def put_result(self, result: Result) -> Outcome:
+        return await self._write(
+            Operation.PUT_RESULT,
+            self._paths.result(result.sourced_id),
+            self._bodies.result(result),
+            result.sourced_id,
+        )
+
+    async def delete_line_item(self, sourced_id: str) -> Outcome:
+        """Posted as well where Skyward did not know it (any more)."""
+        url = self._paths.line_item(sourced_id)
+        return await self._write(Operation.DELETE_LINE_ITEM, url, None, sourced_id)
+
+    async def delete_result(self, sourced_id: str) -> Outcome:
+        """Posted as well where Skyward did not know it (any more)."""
+        url = self._paths.result(sourced_id)
+        return await self._write(Operation.DELETE_RESULT, url, None, sourced_id)
+
+    # --- reads ----------------------------------------------------------------------------
+
+    async def granted_scopes(self) -> frozenset[str] | None:
+        """Fetches a token; the scopes it was granted, None where the server does not say."""
+        return (await self._token.fetch()).granted
+
+    async def read_sessions(self) -> list[AcademicSession]:
+        """Grading periods and, where Skyward shows them, the sessions that they lie under."""
+        paths = self._paths
+        found: dict[str, AcademicSession] = {}
+        others = await self._list(
+            "get_sessions", paths.academic_sessions(), oneroster.read_sessions, _NOT_OFFERED
+        )
+        if others is None:
+            others = await self._list("get_terms", paths.terms(), _read_terms, _NOT_OFFERED)
+        periods = await self._list(
+            "get_grading_periods", paths.grading_periods(), _read_periods, _NOT_OFFERED
+        )
+        if periods is None and not others:
+            raise DistrictStopped(
+                Reason.SKYWARD_UNAVAILABLE,
+                "Skyward shows no grading periods at the address; check base_url and path_style",
+            )
+        for session in (others or []) + (periods or []):
+            found[session.sourced_id] = session
+        return list(found.values())
+
+    async def read_categories(self) -> frozenset[str]:
+        """The active district-level categories."""
+        rows = await self._list(
+            "get_categories", self._paths.categories(), oneroster.read_categories
+        )
+        return frozenset(row.sourced_id for row in rows or () if row.active)
+
+    async def read_class_categories(self, class_id: str) -> frozenset[str] | None:
+        """The categories active in one class; None where Skyward does not offer the list."""
+        rows = await self._list(
+            "get_class_categories",
+            self._paths.class_categories(class_id),
+            oneroster.read_categories,
+            _NOT_OFFERED,
+        )
+        if rows is None:
+            return None
+        return frozenset(row.sourced_id for row in rows if row.active)
+
+    async def read_classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The terms of each active class."""
+        rows = await self._list("get_classes", self._paths.classes(), oneroster.read_classes)
+        return {row.sourced_id: row.term_ids for row in rows or () if row.active}
+
+    async def read_class(self, class_id: str) -> SchoolClass | None:
+        url = self._paths.class_(class_id)
+        return await self._single("get_class", url, oneroster.read_class)
+
+    async def read_line_item(self, sourced_id: str) -> HeldLineItem | None:
+        url = self._paths.line_item(sourced_id)
+        return await self._single("get_line_item", url, oneroster.read_line_item)
+
+    async def read_result(self, sourced_id: str) -> HeldResult | None:
+        url = self._paths.result(sourced_id)
+        return await self._single("get_result", url, oneroster.read_result)
+
+    async def read_results_of(self, class_id: str, line_item_id: str) -> AsyncIterator[HeldResult]:
+        """The active results of one line item, none where Skyward does not know it."""
+        url = self._paths.line_item_results(class_id, line_item_id)
+        async for page in self._pages("get_results", url, oneroster.read_results, _NOT_THERE):
+            for row in page or ():
+                # Not every server filters by the path: look again.
+                if row.active and row.line_item_sourced_id in (None, line_item_id):
+                    yield row
+
+    async def read_students(self, class_id: str) -> frozenset[str] | None:
+        """The active students of one class; None where Skyward does not know the class."""
+        url = self._paths.class_students(class_id)
+        rows = await self._list("get_students", url, oneroster.read_users, _NOT_THERE)
+        return None if rows is None else frozenset(rows)
+
+    async def _list(
+        self,
+        name: str,
+        url: str,
+        read: Callable[[bytes], Page[Row] | None],
+        absent: frozenset[int] = frozenset(),
+    ) -> list[Row] | None:
+        rows: list[Row] = []
+        async for page in self._pages(name, url, read, absent):
+            if page is None:
+                return None
+            rows += page
+        return rows
+
+    async def _single(self, name: str, url: str, read: Callable[[bytes], Row | None]) -> Row | None:
+        reply = await self._read(name, url, _NOT_THERE)
+        if reply is None:
+            return None
+        found = read(reply.body)
+        if found is None:
+            raise _unreadable(name)
+        return found
+
+    async def _pages(
+        self,
+        name: str,
+        url: str,
+        read: Callable[[bytes], Page[Row] | None],
+        absent: frozenset[int],
+    ) -> AsyncIterator[list[Row] | None]:
+        """Each page's good rows, to the end; None at once where the list is absent."""
+        offset = 0
+        before = b""
+        for _ in range(_MOST_PAGES):
+            reply = await self._read(name, f"{url}?limit={self._page_size}&offset={offset}", absent)
+            if reply is None:
+                yield None
+                return
+            page = read(reply.body)
+            if page is None:
+                raise _unreadable(name)
+            if page.seen and reply.body == before:
+                raise DistrictStopped(
+                    Reason.SKYWARD_UNAVAILABLE,
+                    f"Skyward repeats one page for ever ({name}); raise page_size above the total",
+                )
+            yield page.rows
+            offset += page.seen
+            if not self._more(reply, page.seen, offset):
+                return
+            before = reply.body
+        raise DistrictStopped(
+            Reason.SKYWARD_UNAVAILABLE, f"Skyward's pages do not end ({name}); raise page_size"
+        )
+
+    def _more(self, reply: Reply, seen: int, offset: int) -> bool:
+        # A server may cap pages below what we ask for, so a short page ends the list only
+        # where it says nothing better. Its link is never followed: the token stays with us.
+        total = reply.headers.get("x-total-count", "").strip()
+        if not seen:
+            return False
+        if total.isascii() and total.isdigit() and len(total) < 12:
+            return offset < int(total)
+        if "link" in reply.headers:
+            return _NEXT.search(reply.headers["link"]) is not None
+        return seen == self._page_size
+
+    async def _read(self, name: str, url: str, absent: frozenset[int]) -> Reply | None:
+        """The answer with a body, None for a status in ``absent``."""
+        if self._stopped is not None:
+            raise DistrictStopped(
+                self._stopped.reason or Reason.SKYWARD_UNAVAILABLE, self._stopped.detail
+            )
+        reply, outcome = await self._persist(name, "GET", url, None, _PAGE_BOUND, self._judge_read)
+        if reply is not None and reply.status in absent:
+            return None
+        if reply is None or outcome.kind is not Kind.POST:
+            reason = outcome.reason
+            if reason is Reason.FORBIDDEN:
+                reason = Reason.LICENCE_MISSING
+            elif reason is None or reason.kind is not Kind.DEFER:
+                reason = Reason.SKYWARD_UNAVAILABLE
+            raise DistrictStopped(reason, f"{outcome.detail} ({name})")
+        if reply.oversized:
+            raise DistrictStopped(
+                Reason.SKYWARD_UNAVAILABLE,
+                f"Skyward answered with more than 32 MiB at once ({name}); lower page_size",
+            )
+        return reply
+
+    def _judge_read(self, reply: Reply) -> Answer:
+        return read_answer(
+            Operation.READ, reply.status, reply.headers, reply.body[:4096], now=self._now()
+        )
+
+    # --- one request, with patience -------------------------------------------------------
+
+    async def _write(
+        self,
+        operation: Operation,
+        url: str,
+        content: bytes | None,
+        sourced_id: str,
+        category: str = "",
+    ) -> Outcome:
+        if self._stopped is not None:
+            return self._stopped
+
+        def judge(reply: Reply) -> Answer:
+            return read_answer(
+                operation,
+                reply.status,
+                reply.headers,
+                reply.body,
+                now=self._now(),
+                sourced_id=sourced_id,
+                category=category,
+            )
+
+        method = "DELETE" if content is None else "PUT"
+        _, outcome = await self._persist(operation, method, url, content, _WRITE_BOUND, judge)
+        if outcome.reason not in _TROUBLED:
+            self._unavailable_in_a_row = 0
+        else:
+            self._unavailable_in_a_row += 1
+            if self._unavailable_in_a_row >= _UNAVAILABLE_IN_A_ROW:
+                outcome = replace(outcome, scope=Scope.DISTRICT)
+        if outcome.scope is Scope.DISTRICT and self._stopped is None:
+            self._stopped = replace(outcome, unknown=False, allocated_id=None)
+            self._limiter.open()
+        return outcome
+
+    async def _persist(
+        self,
+        name: str,
+        method: str,
+        url: str,
+        content: bytes | None,
+        bound: int,
+        judge: Callable[[Reply], Answer],
+    ) -> tuple[Reply | None, Outcome]:
+        """Asks until there is a lasting answer or patience ends; the last answer of all."""
+        failures = throttled = 0
+        unknown = False
+        while True:
+            reply: Reply | None = None
+            try:
+                reply = await self._ask(name, method, url, content, bound)
+            except Unanswered as error:
+                scope = Scope.DISTRICT if error.code in _FINAL else Scope.ITEM
+                answer = Answer(
+                    Outcome(
+                        Kind.DEFER,
+                        Reason.SKYWARD_UNAVAILABLE,
+                        error.detail,
+                        scope,
+                        unknown=error.sent,
+                    )
+                )
+            except DistrictStopped as stopped:
+                reason = _REASONS[stopped.reason]
+                return None, Outcome(
+                    Kind.DEFER, reason, stopped.detail, Scope.DISTRICT, unknown=unknown
+                )
+            else:
+                answer = judge(reply)
+            outcome = answer.outcome
+            if outcome.reason not in _TROUBLED:
+                return reply, outcome
+            unknown = unknown or outcome.unknown
+            if outcome.reason is Reason.THROTTLED:
+                throttled += 1
+                self._limiter.strained()
+            else:
+                failures += 1
+            done = failures >= _TRIES or throttled >= _TRIES_THROTTLED
+            if done or outcome.scope is Scope.DISTRICT or self._stopped is not None:
+                return reply, replace(outcome, unknown=unknown)
+            wait = random.uniform(0, self._backoff * 2.0 ** (failures + throttled - 1))
+            if answer.retry_after is not None:
+                self._limiter.pause(answer.retry_after)
+            elif outcome.reason is Reason.THROTTLED:
+                self._limiter.pause(wait)
+            else:
+                await asyncio.sleep(wait)
+
+    async def _ask(
+        self, name: str, method: str, url: str, content: bytes | None, bound: int
+    ) -> Reply:
+        """One request within the limit, with a new token once where the old is refused."""
+        await self._limiter.acquire()
+        try:
+            if self._stopped is not None:
+                raise DistrictStopped(
+                    self._stopped.reason or Reason.SKYWARD_UNAVAILABLE, self._stopped.detail
+                )
+            bearer = self._token.current() or await self._token.fetch()
+            reply = await self._send(name, method, url, content, bound, bearer)
+            if reply.status == 401:
+                bearer = await self._token.fetch(refused=bearer)
+                reply = await self._send(name, method, url, content, bound, bearer)
+            return reply
+        finally:
+            self._limiter.release()
+
+    async def _send(
+        self, name: str, method: str, url: str, content: bytes | None, bound: int, bearer: Bearer
+    ) -> Reply:
+        path, _, query = url[self._origin_length :].partition("?")
+        target = self._origin.with_path(path, encoded=True)
+        request = httpx.Request(
+            method,
+            self._origin_httpx,
+            headers=bearer.reading if content is None else bearer.writing,
+            content=content,
+            extensions={"yarl": target.with_query(query) if query else target},
+        )
+        started = self._loop.time()
+        code = "cancelled"
+        try:
+            reply = await self._transport.ask(request, bound)
+            code = str(reply.status)
+        except Unanswered as error:
+            code = error.code
+            raise
+        finally:
+            seconds = self._loop.time() - started
+            self._observe(name, code, seconds)
+        if reply.status < 500 and reply.status != 429:
+            self._limiter.answered(seconds)
+        return reply
+
+
+def _read_terms(body: bytes) -> Page[AcademicSession] | None:
+    return oneroster.read_sessions(body, kind="term")
+
+
+def _read_periods(body: bytes) -> Page[AcademicSession] | None:
+    return oneroster.read_sessions(body, kind="gradingPeriod")
+
+
+def _unreadable(name: str) -> DistrictStopped:
+    return DistrictStopped(
+        Reason.SKYWARD_UNAVAILABLE,
+        f"Skyward answered with something that is not OneRoster ({name}); "
+        "check base_url, oneroster_version and path_style",
+    )

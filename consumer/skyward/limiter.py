@@ -1,0 +1,99 @@
+"""How many requests of one district are under way: additive increase, halved on trouble.
+
+Starts at two, because Skyward's limits are unknown. All times are the event loop's.
+"""
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import Final
+
+_START: Final = 2
+_SMOOTHING: Final = 0.1
+_DRIFT: Final = 1.002
+_RISEN: Final = 4.0
+_RISEN_SECONDS: Final = 0.25
+
+
+class Limiter:
+    """Acquire before a request, release after it, and say how it went in between."""
+
+    def __init__(self, ceiling: int) -> None:
+        self._ceiling: Final = ceiling
+        self._limit = float(min(_START, ceiling))
+        self._under_way = 0
+        self._waiting: Final[deque[asyncio.Future[None]]] = deque()
+        self._loop: Final = asyncio.get_running_loop()
+        self._paused_until = 0.0
+        self._opened: Final = asyncio.Event()
+        self._latency = 0.0
+        self._floor = 0.0
+        self._halved_at = 0.0
+
+    @property
+    def limit(self) -> int:
+        """How many requests may be under way now."""
+        return int(self._limit)
+
+    async def acquire(self) -> None:
+        """Waits for a free place and for the end of a pause."""
+        if self._under_way < int(self._limit) and not self._waiting:
+            self._under_way += 1
+        else:
+            turn = self._loop.create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self.release()
+                raise
+        if self._paused_until:
+            await self._wait_out()
+
+    def release(self) -> None:
+        self._under_way -= 1
+        self._wake()
+
+    def answered(self, seconds: float) -> None:
+        """An answer came that asks for no restraint, after so long."""
+        self._latency += _SMOOTHING * (seconds - self._latency) if self._latency else seconds
+        self._floor = min(self._floor * _DRIFT, self._latency) if self._floor else self._latency
+        if self._latency > max(_RISEN * self._floor, self._floor + _RISEN_SECONDS):
+            self.strained()
+        elif self._limit < self._ceiling:
+            self._limit = min(self._limit + 1 / self._limit, self._ceiling)
+            self._wake()
+
+    def strained(self) -> None:
+        """The server is overburdened: halve, but once for all that was under way then."""
+        now = self._loop.time()
+        if now >= self._halved_at + self._latency:
+            self._limit = max(1.0, self._limit / 2)
+            self._halved_at = now
+
+    def pause(self, seconds: float) -> None:
+        """Nothing of this district starts within the next seconds."""
+        self._paused_until = max(self._paused_until, self._loop.time() + seconds)
+
+    def open(self) -> None:
+        """Ends every pause for good: whoever waits is to learn that there is no more to do."""
+        self._opened.set()
+
+    async def _wait_out(self) -> None:
+        try:
+            while (left := self._paused_until - self._loop.time()) > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._opened.wait()
+                        return
+        except asyncio.CancelledError:
+            self.release()
+            raise
+
+    def _wake(self) -> None:
+        while self._waiting and self._under_way < int(self._limit):
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._under_way += 1
+                turn.set_result(None)

@@ -1,0 +1,202 @@
+"""The process's way out: one set of connections for all districts, over aiohttp.
+
+``httpx.Request`` goes straight to the transport: httpx's own client and pool cost ten times
+what the request costs. No cookie, proxy, redirect or environment variable is honoured.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
+from yarl import URL
+
+from consumer.errors import DistrictStopped
+from consumer.gradebook import Reason
+from consumer.skyward.addresses import REFUSED, AllowedAddresses, NetworkRange
+
+_KEEP_ALIVE: Final = 30.0
+_DNS_TTL: Final = 60
+
+
+class Reply(NamedTuple):
+    """An answer as it came; ``body`` is cut at the bound where it is ``oversized``."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+    oversized: bool
+
+
+class Unanswered(Exception):
+    """No answer came. ``code`` is the metric's; ``sent`` if the request may have arrived."""
+
+    def __init__(self, code: str, detail: str, *, sent: bool) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.sent = sent
+
+
+class Network:
+    """Connections, TLS and allowed addresses of this process; close it after the last run.
+
+    Must be built inside the event loop. Timeouts are in seconds: ``connect_timeout`` for one
+    connection with its TLS handshake, ``total_timeout`` for a whole request.
+    """
+
+    def __init__(
+        self,
+        *,
+        allowed_networks: Iterable[NetworkRange] = (),
+        allow_http: bool = False,
+        connect_timeout: float = 10.0,
+        total_timeout: float = 60.0,
+    ) -> None:
+        self.allow_http: Final = allow_http
+        self._addresses: Final = AllowedAddresses(allowed_networks)
+        self._timeout: Final = aiohttp.ClientTimeout(sock_connect=connect_timeout)
+        self._total: Final = total_timeout
+        self._transports: Final[dict[str | None, Transport]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        for transport in self._transports.values():
+            await transport.aclose()
+        self._transports.clear()
+
+    def transport(self, ca_file: str | None) -> "Transport":
+        """The shared transport; a district's own ``ca_file`` gets one that trusts it as well."""
+        if ca_file not in self._transports:
+            trusted = _trusted(ca_file)
+            connector = aiohttp.TCPConnector(
+                ssl=trusted,
+                limit=0,  # each district has its own limit; a shared one would join their fates
+                keepalive_timeout=_KEEP_ALIVE,
+                ttl_dns_cache=_DNS_TTL,
+                resolver=aiohttp.ThreadedResolver(),
+                socket_factory=self._addresses.socket,
+            )
+            session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+            )
+            self._transports[ca_file] = Transport(session, trusted, self._timeout, self._total)
+        return self._transports[ca_file]
+
+
+class Transport(AiohttpTransport):
+    """httpx-aiohttp's transport, without the parsing and copying that it does per request.
+
+    A request may carry its URL as aiohttp's own in the extension ``yarl``.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        trusted: ssl.SSLContext,
+        timeout: aiohttp.ClientTimeout,
+        total: float,
+    ) -> None:
+        super().__init__(verify=trusted, client=session)
+        self._session: Final = session
+        self._timeout: Final = timeout
+        self._total: Final = total
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._session.request(
+            request.method,
+            request.extensions.get("yarl") or URL(str(request.url), encoded=True),
+            headers=request.headers,
+            data=request.content or None,
+            allow_redirects=False,
+            auto_decompress=False,
+            timeout=self._timeout,
+        )
+        return httpx.Response(
+            response.status, headers=response.raw_headers, stream=AiohttpResponseStream(response)
+        )
+
+    async def ask(self, request: httpx.Request, bound: int) -> Reply:
+        """The whole answer, of which at most ``bound`` bytes are kept; raises ``Unanswered``."""
+        try:
+            async with asyncio.timeout(self._total):
+                response = await self.handle_async_request(request)
+                return await _read(response, bound)
+        except (aiohttp.ClientError, httpx.HTTPError, OSError, UnicodeError) as error:
+            raise _unanswered(error, self._total) from None
+
+
+async def _read(response: httpx.Response, bound: int) -> Reply:
+    stream = response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)
+    # We ask for no compression, but a proxy in between may compress all the same.
+    chunks = response.aiter_bytes() if "content-encoding" in response.headers else stream
+    kept: list[bytes] = []
+    length = 0
+    read_all = False
+    try:
+        async for chunk in chunks:
+            kept.append(chunk)
+            length += len(chunk)
+            if length > bound:
+                break
+        else:
+            read_all = True
+    finally:
+        # After the last byte the connection is back in the pool already.
+        if not read_all:
+            await stream.aclose()
+    body = b"".join(kept)[:bound]
+    return Reply(response.status_code, response.headers, body, not read_all)
+
+
+def _unanswered(error: Exception, total: float) -> Unanswered:
+    # httpx-aiohttp calls a lost connection a ConnectTimeout; its cause tells the truth.
+    cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
+    if isinstance(cause, aiohttp.ClientSSLError):
+        detail = "the TLS handshake with Skyward failed; check the certificate and ca_file"
+        return Unanswered("tls", detail, sent=False)
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        if REFUSED in str(cause.os_error):
+            detail = (
+                "the address of Skyward is private or reserved; "
+                "correct base_url and token_url, or allow its network"
+            )
+            return Unanswered("refused_address", detail, sent=False)
+        return Unanswered("connect", "Skyward could not be reached", sent=False)
+    if isinstance(cause, aiohttp.ConnectionTimeoutError):
+        return Unanswered("timeout", "Skyward could not be reached in time", sent=False)
+    if isinstance(cause, TimeoutError):
+        return Unanswered("timeout", f"Skyward did not answer within {total:g} s", sent=True)
+    if isinstance(cause, aiohttp.InvalidURL | UnicodeError):
+        detail = "the address of Skyward is no valid URL; correct base_url and token_url"
+        return Unanswered("refused_address", detail, sent=False)
+    return Unanswered("reset", "the connection to Skyward was lost", sent=True)
+
+
+def _trusted(ca_file: str | None) -> ssl.SSLContext:
+    context = httpx.create_ssl_context(trust_env=False)
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except (OSError, ssl.SSLError):
+            raise DistrictStopped(
+                Reason.SKYWARD_UNAVAILABLE,
+                f"ca_file {ca_file} cannot be read as PEM certificates; correct the file",
+            ) from None
+    return context

@@ -1,0 +1,514 @@
+"""Recording: a batch of changes and the offsets behind it, in one transaction.
+
+Version-guarded: an older or equal version changes nothing, so a replay changes nothing. A
+tombstone carries no version; it counts where it stands later in the log than what is stored.
+Rows go in key order, so that two replicas never wait for each other in a circle.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from consumer.events import (
+    ASSESSMENT_CHANGED,
+    GRADE_CHANGED,
+    GROUP_CHANGED,
+    KEY_BYTES,
+    AssessmentChanged,
+    Change,
+    GradeChanged,
+    GroupChanged,
+    QuarantineReason,
+)
+from consumer.store.connection import Connection, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a record stands in the log, and when the log says it came."""
+
+    topic: str
+    partition: int
+    offset: int
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Recordable:
+    """A change that was read, where it stood, and its record's bytes in case it must wait."""
+
+    change: Change
+    at: Position
+    record: "Record"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A Kafka record's own bytes."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record for quarantine."""
+
+    at: Position
+    record: Record
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one poll brought: readable changes, unreadable records, the offsets to store.
+
+    ``next_offsets`` maps (topic, partition) to the offset after the last record.
+    """
+
+    changes: list[Recordable] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    next_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a batch: by topic how many changed a row and how many were stale."""
+
+    recorded: Mapping[str, int]
+    stale: Mapping[str, int]
+    quarantined: Mapping[str, int]
+
+
+async def record(pool: Pool, batch: Batch, now: datetime) -> Recorded:
+    """Records ``batch`` in one transaction; ``now`` stamps what goes to quarantine."""
+    async with pool.acquire() as connection, connection.transaction():
+        return await record_within(connection, batch, now)
+
+
+async def record_within(connection: Connection, batch: Batch, now: datetime) -> Recorded:
+    """The same within the caller's transaction."""
+    known = await _known_districts(connection, batch.changes)
+    unreadable = list(batch.unreadable)
+    by_topic: dict[str, list[Recordable]] = {}
+    for change in batch.changes:
+        if change.change.key[0] in known:
+            by_topic.setdefault(change.change.topic, []).append(change)
+        else:
+            unreadable.append(
+                Unreadable(
+                    change.at,
+                    change.record,
+                    QuarantineReason.UNKNOWN_DISTRICT,
+                    "no district of this id was applied; apply it, then replay this event",
+                )
+            )
+    recorded: dict[str, int] = {}
+    for topic, write in _WRITERS:
+        if changes := by_topic.get(topic):
+            recorded[topic] = await write(connection, changes)
+    stale = {topic: len(changes) - recorded[topic] for topic, changes in by_topic.items()}
+    if unreadable:
+        await _quarantine(connection, unreadable, now)
+    await store_offsets(connection, batch.next_offsets)
+    reasons: dict[str, int] = {}
+    for one in unreadable:
+        reasons[one.reason] = reasons.get(one.reason, 0) + 1
+    return Recorded(recorded, stale, reasons)
+
+
+async def stored_offsets(pool: Pool, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """The next offset to read of each partition of ``topics`` that was ever read."""
+    rows = await pool.fetch(
+        "SELECT topic, partition, next_offset FROM intake_offset WHERE topic = ANY($1)",
+        list(topics),
+    )
+    return {(r["topic"], r["partition"]): r["next_offset"] for r in rows}
+
+
+async def store_offsets(connection: Any, offsets: Mapping[tuple[str, int], int]) -> None:
+    """Stores next offsets; one never goes back, whoever writes it."""
+    if offsets:
+        ordered = sorted(offsets)
+        await connection.execute(
+            _OFFSETS,
+            [t for t, _ in ordered],
+            [p for _, p in ordered],
+            [offsets[key] for key in ordered],
+        )
+
+
+_OFFSETS: Final = """
+INSERT INTO intake_offset AS o (topic, partition, next_offset)
+SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[])
+ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset
+WHERE excluded.next_offset > o.next_offset"""
+
+
+async def _known_districts(
+    connection: Connection, changes: Sequence[Recordable]
+) -> frozenset[str]:
+    wanted = {c.change.key[0] for c in changes}
+    rows = await connection.fetch(
+        "SELECT district_id FROM district WHERE district_id = ANY($1)", sorted(wanted)
+    )
+    return frozenset(r["district_id"] for r in rows)
+
+
+def _newest(
+    changes: Sequence[Recordable],
+) -> tuple[list[Recordable], list[Recordable], list[Recordable]]:
+    """Per key, in key order: the newest event, the events it supersedes, the last tombstone."""
+    newest: dict[tuple[str, ...], Recordable] = {}
+    older: list[Recordable] = []
+    tombstones: dict[tuple[str, ...], Recordable] = {}
+    for one in changes:
+        key, data = one.change.key, one.change.data
+        if data is None:
+            tombstones[key] = one
+            continue
+        best = newest.get(key)
+        if best is None:
+            newest[key] = one
+            continue
+        assert best.change.data is not None
+        if data.version > best.change.data.version:
+            newest[key] = one
+            older.append(best)
+        else:
+            older.append(one)
+    return (
+        [newest[key] for key in sorted(newest)],
+        older,
+        [tombstones[key] for key in sorted(tombstones)],
+    )
+
+
+def _changed_rows(status: str) -> int:
+    return int(status.rsplit(" ", 1)[-1])
+
+
+# -- grades ---------------------------------------------------------------------------------
+
+
+async def _record_grades(connection: Connection, changes: Sequence[Recordable]) -> int:
+    newest, older, tombstones = _newest(changes)
+    written = 0
+    if newest:
+        rows = [(one, one.change.data) for one in newest if isinstance(one.change.data, GradeChanged)]
+        written = _changed_rows(
+            await connection.execute(
+                _GRADES,
+                [d.district_id for _, d in rows],
+                [d.assessment_id for _, d in rows],
+                [d.class_id for _, d in rows],
+                [d.student_id for _, d in rows],
+                [d.version for _, d in rows],
+                [d.score for _, d in rows],
+                [d.completion for _, d in rows],
+                [d.submission for _, d in rows],
+                [one.change.changed_at for one, _ in rows],
+                [one.at.partition for one, _ in rows],
+                [one.at.offset for one, _ in rows],
+            )
+        )
+    # An older version that came late may have changed before the cutoff although the newest did
+    # not; the grade is eligible by the first of its versions that was not sent.
+    late = older if written == len(newest) else older + newest
+    if late:
+        await connection.execute(
+            _GRADES_SINCE,
+            [one.change.key[0] for one in late],
+            [one.change.key[1] for one in late],
+            [one.change.key[2] for one in late],
+            [one.change.key[3] for one in late],
+            [one.change.data.version for one in late if one.change.data is not None],
+            [one.change.changed_at for one in late],
+        )
+    if tombstones:
+        written += _changed_rows(
+            await connection.execute(_GRADES_REMOVED, *_tombstone_columns(tombstones, 4))
+        )
+    return written
+
+
+_GRADES: Final = """
+INSERT INTO grade AS g (district_id, assessment_id, class_id, student_id, version, score,
+    completion, submission, changed_at, log_partition, log_offset, pending_since, decide_from)
+SELECT n.*, n.changed_at, n.changed_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::numeric[],
+    $7::text[], $8::text[], $9::timestamptz[], $10::int[], $11::bigint[])
+    AS n (district_id, assessment_id, class_id, student_id, version, score, completion,
+          submission, changed_at, log_partition, log_offset)
+ON CONFLICT (district_id, assessment_id, class_id, student_id) DO UPDATE SET
+    version = excluded.version, revision = g.revision + 1, score = excluded.score,
+    completion = excluded.completion, submission = excluded.submission,
+    changed_at = excluded.changed_at, log_partition = excluded.log_partition,
+    log_offset = excluded.log_offset, state = 'pending', kind = NULL, reason = NULL,
+    detail = NULL, pending_since = least(g.pending_since, excluded.changed_at),
+    decide_from = least(g.pending_since, excluded.changed_at)
+WHERE g.version IS NULL OR g.version < excluded.version"""
+
+_GRADES_SINCE: Final = """
+UPDATE grade g SET pending_since = least(g.pending_since, s.changed_at),
+    decide_from = least(g.decide_from, s.changed_at)
+FROM (
+    SELECT o.district_id, o.assessment_id, o.class_id, o.student_id,
+        min(o.changed_at) AS changed_at
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[])
+        AS o (district_id, assessment_id, class_id, student_id, version, changed_at)
+    JOIN grade h USING (district_id, assessment_id, class_id, student_id)
+    WHERE h.state = 'pending' AND o.version < h.version
+        AND (h.settled_version IS NULL OR o.version > h.settled_version)
+    GROUP BY 1, 2, 3, 4
+) s
+WHERE g.district_id = s.district_id AND g.assessment_id = s.assessment_id
+    AND g.class_id = s.class_id AND g.student_id = s.student_id
+    AND g.state = 'pending' AND g.decide_from IS NOT NULL AND s.changed_at < g.pending_since"""
+
+_GRADES_REMOVED: Final = """
+UPDATE grade g SET revision = g.revision + 1, score = NULL, completion = 'not_started',
+    submission = NULL, changed_at = s.changed_at, log_partition = s.log_partition,
+    log_offset = s.log_offset, state = 'pending', kind = NULL, reason = NULL, detail = NULL,
+    pending_since = least(g.pending_since, s.changed_at),
+    decide_from = least(g.pending_since, s.changed_at)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::int[],
+    $7::bigint[]) AS s (district_id, assessment_id, class_id, student_id, changed_at,
+    log_partition, log_offset)
+WHERE g.district_id = s.district_id AND g.assessment_id = s.assessment_id
+    AND g.class_id = s.class_id AND g.student_id = s.student_id AND g.version IS NOT NULL
+    AND (CASE WHEN g.log_partition = s.log_partition THEN s.log_offset > g.log_offset
+              ELSE s.changed_at > g.changed_at END)"""
+
+
+# -- assessments ----------------------------------------------------------------------------
+
+
+async def _record_assessments(connection: Connection, changes: Sequence[Recordable]) -> int:
+    newest, older, tombstones = _newest(changes)
+    written = 0
+    if newest:
+        rows = [
+            (one, one.change.data)
+            for one in newest
+            if isinstance(one.change.data, AssessmentChanged)
+        ]
+        written = _changed_rows(
+            await connection.execute(
+                _ASSESSMENTS,
+                [d.district_id for _, d in rows],
+                [d.assessment_id for _, d in rows],
+                [d.class_id for _, d in rows],
+                [d.version for _, d in rows],
+                [d.title for _, d in rows],
+                [d.type for _, d in rows],
+                [d.format for _, d in rows],
+                [d.grading_scale for _, d in rows],
+                [d.points_possible for _, d in rows],
+                [d.include_in_final_grade for _, d in rows],
+                [d.assigned_by.user_id for _, d in rows],
+                [d.assigned_by.in_sis for _, d in rows],
+                [d.assigned_at for _, d in rows],
+                [d.due_at for _, d in rows],
+                [d.status for _, d in rows],
+                [d.class_sourced_id for _, d in rows],
+                [d.school_sourced_id for _, d in rows],
+                [{a.student_id: a.sourced_id for a in d.assignees} for _, d in rows],
+                [one.change.changed_at for one, _ in rows],
+                [one.at.partition for one, _ in rows],
+                [one.at.offset for one, _ in rows],
+            )
+        )
+    late = older if written == len(newest) else older + newest
+    if late:
+        await connection.execute(
+            _ASSESSMENTS_SINCE,
+            [one.change.key[0] for one in late],
+            [one.change.key[1] for one in late],
+            [one.change.key[2] for one in late],
+            [one.change.data.version for one in late if one.change.data is not None],
+            [one.change.changed_at for one in late],
+        )
+    if tombstones:
+        written += _changed_rows(
+            await connection.execute(_ASSESSMENTS_DELETED, *_tombstone_columns(tombstones, 3))
+        )
+    return written
+
+
+_ASSESSMENTS: Final = """
+INSERT INTO assessment AS a (district_id, assessment_id, class_id, version, title, type, format,
+    grading_scale, points_possible, include_in_final_grade, assigner_id, assigner_in_sis,
+    assigned_at, due_at, status, class_sourced_id, school_sourced_id, assignees, changed_at,
+    log_partition, log_offset, decide_from)
+SELECT n.*, n.changed_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[],
+    $7::text[], $8::text[], $9::numeric[], $10::bool[], $11::text[], $12::bool[],
+    $13::timestamptz[], $14::timestamptz[], $15::text[], $16::text[], $17::text[],
+    $18::jsonb[], $19::timestamptz[], $20::int[], $21::bigint[])
+    AS n (district_id, assessment_id, class_id, version, title, type, format, grading_scale,
+        points_possible, include_in_final_grade, assigner_id, assigner_in_sis, assigned_at,
+        due_at, status, class_sourced_id, school_sourced_id, assignees, changed_at,
+        log_partition, log_offset)
+ON CONFLICT (district_id, assessment_id, class_id) DO UPDATE SET
+    version = excluded.version, revision = a.revision + 1, title = excluded.title,
+    type = excluded.type, format = excluded.format, grading_scale = excluded.grading_scale,
+    points_possible = excluded.points_possible,
+    include_in_final_grade = excluded.include_in_final_grade,
+    assigner_id = excluded.assigner_id, assigner_in_sis = excluded.assigner_in_sis,
+    assigned_at = excluded.assigned_at, due_at = excluded.due_at, status = excluded.status,
+    class_sourced_id = excluded.class_sourced_id,
+    school_sourced_id = excluded.school_sourced_id, assignees = excluded.assignees,
+    changed_at = excluded.changed_at, log_partition = excluded.log_partition,
+    log_offset = excluded.log_offset,
+    decide_from = least(a.decide_from, excluded.changed_at)
+WHERE a.version < excluded.version"""
+
+_ASSESSMENTS_SINCE: Final = """
+UPDATE assessment a SET decide_from = s.changed_at
+FROM (
+    SELECT o.district_id, o.assessment_id, o.class_id, min(o.changed_at) AS changed_at
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
+        AS o (district_id, assessment_id, class_id, version, changed_at)
+    JOIN assessment h USING (district_id, assessment_id, class_id)
+    WHERE h.decide_from IS NOT NULL AND o.version < h.version
+        AND (h.settled_version IS NULL OR o.version > h.settled_version)
+    GROUP BY 1, 2, 3
+) s
+WHERE a.district_id = s.district_id AND a.assessment_id = s.assessment_id
+    AND a.class_id = s.class_id AND s.changed_at < a.decide_from"""
+
+_ASSESSMENTS_DELETED: Final = """
+UPDATE assessment a SET revision = a.revision + 1, status = 'deleted',
+    changed_at = s.changed_at, log_partition = s.log_partition, log_offset = s.log_offset,
+    decide_from = least(a.decide_from, s.changed_at)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::int[], $6::bigint[])
+    AS s (district_id, assessment_id, class_id, changed_at, log_partition, log_offset)
+WHERE a.district_id = s.district_id AND a.assessment_id = s.assessment_id
+    AND a.class_id = s.class_id
+    AND (CASE WHEN a.log_partition = s.log_partition THEN s.log_offset > a.log_offset
+              ELSE s.changed_at > a.changed_at END)"""
+
+
+# -- the teacher group ----------------------------------------------------------------------
+
+
+async def _record_group(connection: Connection, changes: Sequence[Recordable]) -> int:
+    joined_or_left = [c for c in changes if isinstance(c.change.data, GroupChanged)]
+    _, _, tombstones = _newest(changes)
+    touched: list[Any] = []
+    if joined_or_left:
+        rows = sorted(joined_or_left, key=lambda one: one.change.key)
+        touched += await connection.fetch(
+            _GROUP,
+            [one.change.key[0] for one in rows],
+            [one.change.key[1] for one in rows],
+            [one.change.data.version for one in rows if isinstance(one.change.data, GroupChanged)],
+            [one.change.data.member for one in rows if isinstance(one.change.data, GroupChanged)],
+            [one.change.changed_at for one in rows],
+            [one.at.partition for one in rows],
+            [one.at.offset for one in rows],
+        )
+    if tombstones:
+        touched += await connection.fetch(_GROUP_LEFT, *_tombstone_columns(tombstones, 2))
+    if touched:
+        touched.sort(key=lambda r: (r["district_id"], r["teacher_id"]))
+        await connection.execute(
+            _GROUP_ITEMS,
+            [r["district_id"] for r in touched],
+            [r["teacher_id"] for r in touched],
+            [r["changed_at"] for r in touched],
+        )
+    return len(touched)
+
+
+_GROUP: Final = """
+INSERT INTO membership (district_id, teacher_id, version, member, changed_at, log_partition,
+    log_offset)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bool[], $5::timestamptz[],
+    $6::int[], $7::bigint[])
+ON CONFLICT (district_id, teacher_id, version) DO NOTHING
+RETURNING district_id, teacher_id, changed_at"""
+
+_GROUP_LEFT: Final = """
+UPDATE membership m SET member = false, changed_at = s.changed_at,
+    log_partition = s.log_partition, log_offset = s.log_offset
+FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::int[], $5::bigint[])
+    AS s (district_id, teacher_id, changed_at, log_partition, log_offset)
+WHERE m.district_id = s.district_id AND m.teacher_id = s.teacher_id
+    AND m.version = (SELECT max(n.version) FROM membership n
+        WHERE n.district_id = s.district_id AND n.teacher_id = s.teacher_id)
+    AND (CASE WHEN m.log_partition = s.log_partition THEN s.log_offset > m.log_offset
+              ELSE s.changed_at > m.changed_at END)
+RETURNING m.district_id, m.teacher_id, m.changed_at"""
+
+_GROUP_ITEMS: Final = """
+UPDATE assessment a SET decide_from = least(a.decide_from, s.changed_at)
+FROM (SELECT district_id, teacher_id, min(changed_at) AS changed_at
+      FROM unnest($1::text[], $2::text[], $3::timestamptz[])
+          AS t (district_id, teacher_id, changed_at) GROUP BY 1, 2) s
+WHERE a.district_id = s.district_id AND a.assigner_id = s.teacher_id"""
+
+
+def _tombstone_columns(tombstones: Sequence[Recordable], parts: int) -> list[list[Any]]:
+    keys = [[one.change.key[i] for one in tombstones] for i in range(parts)]
+    return [
+        *keys,
+        [one.change.changed_at for one in tombstones],
+        [one.at.partition for one in tombstones],
+        [one.at.offset for one in tombstones],
+    ]
+
+
+# An assessment is written before the grades that need it, and the group before both.
+_WRITERS: Final = (
+    (GROUP_CHANGED, _record_group),
+    (ASSESSMENT_CHANGED, _record_assessments),
+    (GRADE_CHANGED, _record_grades),
+)
+
+
+# -- quarantine -----------------------------------------------------------------------------
+
+
+async def _quarantine(connection: Connection, rows: Sequence[Unreadable], now: datetime) -> None:
+    subjects = [_subject(one.record.key) for one in rows]
+    await connection.execute(
+        _QUARANTINE,
+        [s.partition("/")[0] if s else "" for s in subjects],
+        [one.at.topic for one in rows],
+        [one.at.partition for one in rows],
+        [one.at.offset for one in rows],
+        [one.at.recorded_at for one in rows],
+        now,
+        [one.reason for one in rows],
+        [one.detail for one in rows],
+        subjects,
+        [one.record.key for one in rows],
+        [one.record.value for one in rows],
+        [{n.encode().hex(): content.hex() for n, content in one.record.headers} for one in rows],
+    )
+
+
+def _subject(key: bytes | None) -> str | None:
+    try:
+        text = key.decode() if key is not None else None
+    except UnicodeDecodeError:
+        return None
+    # An index row of Postgres holds so many bytes; a longer key is no key of ours anyway.
+    return None if text is None or "\x00" in text or len(key or b"") > KEY_BYTES else text
+
+
+_QUARANTINE: Final = """
+INSERT INTO quarantine (district_id, topic, partition, log_offset, recorded_at, received_at,
+    reason, detail, subject, key, value, headers)
+SELECT q.district_id, q.topic, q.partition, q.log_offset, q.recorded_at, $6, q.reason, q.detail,
+    q.subject, q.key, q.value, q.headers
+FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::timestamptz[], $7::text[],
+    $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::jsonb[])
+    AS q (district_id, topic, partition, log_offset, recorded_at, reason, detail, subject, key,
+          value, headers)
+ON CONFLICT (district_id, topic, partition, log_offset) DO NOTHING"""

@@ -1,0 +1,366 @@
+"""What a run has to decide: line items in key order, each with the grades that wait.
+
+Bounded pages, each a statement of its own: no cursor and no transaction stays open while
+Skyward is asked.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from consumer.gradebook import (
+    NO_EVENT,
+    REASONS,
+    Assessment,
+    AssessmentStatus,
+    Completion,
+    Grade,
+    GradeKey,
+    ItemKey,
+    Kind,
+    Origin,
+    Reason,
+    ScoreStatus,
+    Sent,
+    Submission,
+)
+from consumer.store.connection import Pool
+
+ITEMS: Final = 200
+GRADES: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class PostedLineItem:
+    """What Skyward acknowledged of a line item: its body field by field, as text."""
+
+    fields: Mapping[str, str]
+    otus_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What Skyward refused: the fingerprint of the body, and the reason."""
+
+    fingerprint: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class UndecidedItem:
+    """One assessment in one class that a run looks at; ``assessment`` is None where unknown.
+
+    ``whole``: something of the item itself changed, so that all its grades are decided.
+    """
+
+    key: ItemKey
+    whole: bool
+    revision: int
+    decide_from: datetime | None
+    wake_at: datetime | None
+    settled_version: int | None
+    assessment: Assessment | None
+    line_item_id: str | None
+    posted: PostedLineItem | None
+    refusal: Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
+class UndecidedGrade:
+    """One grade with what was decided and sent so far.
+
+    ``revision`` is None where there is no row: an assignee of whom no event ever came.
+    """
+
+    key: GradeKey
+    revision: int | None
+    grade: Grade
+    changed_at: datetime | None
+    decide_from: datetime | None
+    kind: Kind | None
+    reason: Reason | None
+    sent: Sent | None
+    allocated_id: str | None
+    refused: str | None
+    detail: str | None
+    zero_ruling: str | None
+
+
+async def wake(pool: Pool, district_id: str, cutoff: datetime) -> int:
+    """Marks the items whose due moment, or another instant the clock brings, has passed."""
+    status = await pool.execute(
+        "UPDATE assessment SET decide_from = least(decide_from, wake_at), wake_at = NULL"
+        " WHERE district_id = $1 AND wake_at <= $2",
+        district_id,
+        cutoff,
+    )
+    return int(status.rsplit(" ", 1)[-1])
+
+
+async def mark_items(
+    pool: Pool,
+    district_id: str,
+    since: datetime,
+    *,
+    classes: Sequence[str] | None = None,
+) -> int:
+    """Marks items to be decided again because what their decisions used changed.
+
+    ``classes`` (Skyward's sourcedIds) narrows it to the items of those classes.
+    """
+    status = await pool.execute(
+        "UPDATE assessment SET decide_from = $2 WHERE district_id = $1 AND decide_from IS NULL"
+        " AND ($3::text[] IS NULL OR class_sourced_id = ANY($3))",
+        district_id,
+        since,
+        None if classes is None else list(classes),
+    )
+    return int(status.rsplit(" ", 1)[-1])
+
+
+async def has_undecided(pool: Pool, district_id: str, cutoff: datetime) -> bool:
+    """Whether a run at ``cutoff`` would decide anything."""
+    return bool(await pool.fetchval(_HAS_UNDECIDED, district_id, cutoff))
+
+
+_HAS_UNDECIDED: Final = """
+SELECT EXISTS (SELECT FROM grade WHERE district_id = $1 AND decide_from <= $2)
+    OR EXISTS (SELECT FROM assessment WHERE district_id = $1 AND decide_from <= $2)"""
+
+
+async def items(
+    pool: Pool, district_id: str, cutoff: datetime, due_only: bool = False
+) -> AsyncIterator[list[UndecidedItem]]:
+    """The items to look at, in key order, a page at a time.
+
+    ``due_only``: only those whose due moment has passed, where a zero could arise.
+    """
+    after = ItemKey("", "")
+    while True:
+        rows = await pool.fetch(_ITEMS, district_id, cutoff, *after, ITEMS)
+        if not rows:
+            return
+        page = [_item(row) for row in rows]
+        after = page[-1].key
+        yield [i for i in page if not due_only or _is_due(i, cutoff)]
+        if len(rows) < ITEMS:
+            return
+
+
+def _is_due(item: UndecidedItem, cutoff: datetime) -> bool:
+    due = item.assessment.due_at if item.assessment is not None else None
+    return due is not None and due <= cutoff
+
+
+_ITEMS: Final = """
+WITH wanted AS (
+    SELECT assessment_id, class_id, bool_or(whole) AS whole FROM (
+        (SELECT DISTINCT assessment_id, class_id, false AS whole FROM grade
+         WHERE district_id = $1 AND decide_from <= $2 AND (assessment_id, class_id) > ($3, $4)
+         ORDER BY assessment_id, class_id LIMIT $5)
+        UNION ALL
+        (SELECT assessment_id, class_id, true FROM assessment
+         WHERE district_id = $1 AND decide_from <= $2 AND (assessment_id, class_id) > ($3, $4)
+         ORDER BY assessment_id, class_id LIMIT $5)
+    ) found GROUP BY assessment_id, class_id ORDER BY assessment_id, class_id LIMIT $5
+)
+SELECT w.assessment_id, w.class_id, w.whole, a.version, a.revision, a.title, a.type, a.format,
+    a.grading_scale, a.points_possible, a.include_in_final_grade, a.assigner_id,
+    a.assigner_in_sis, a.assigned_at, a.due_at, a.status, a.class_sourced_id,
+    a.school_sourced_id, a.assignees, a.changed_at, a.decide_from, a.wake_at, a.settled_version,
+    l.sourced_id, l.posted, l.otus_type, l.refused, l.reason, l.detail
+FROM wanted w
+LEFT JOIN assessment a ON a.district_id = $1 AND a.assessment_id = w.assessment_id
+    AND a.class_id = w.class_id
+LEFT JOIN line_item l ON l.district_id = $1 AND l.assessment_id = w.assessment_id
+    AND l.class_id = w.class_id
+ORDER BY w.assessment_id, w.class_id"""
+
+
+async def grades(
+    pool: Pool, district_id: str, page: Sequence[UndecidedItem], cutoff: datetime
+) -> AsyncIterator[list[UndecidedGrade]]:
+    """The grades to decide of a page of items, in key order, at most ``GRADES`` at a time.
+
+    Of an item that is looked at whole: all but those that changed after the cutoff.
+    """
+    for whole, statement in ((False, _WAITING), (True, _ALL)):
+        keys = [i.key for i in page if i.whole is whole]
+        if not keys:
+            continue
+        after = GradeKey("", "", "")
+        while True:
+            rows = await pool.fetch(
+                statement,
+                district_id,
+                [k.assessment_id for k in keys],
+                [k.class_id for k in keys],
+                cutoff,
+                *after,
+                GRADES,
+            )
+            if rows:
+                found = [_grade(row) for row in rows]
+                after = found[-1].key
+                yield found
+            if len(rows) < GRADES:
+                break
+
+
+_GRADE_COLUMNS: Final = """
+SELECT g.assessment_id, g.class_id, g.student_id, g.version, g.revision, g.score, g.completion,
+    g.submission, g.changed_at, g.decide_from, g.kind, g.reason, g.sent_score, g.sent_status,
+    g.sent_origin, g.allocated_id, g.refused, g.detail, g.zero_ruling
+FROM unnest($2::text[], $3::text[]) AS i (assessment_id, class_id)
+JOIN grade g ON g.district_id = $1 AND g.assessment_id = i.assessment_id
+    AND g.class_id = i.class_id
+WHERE (g.assessment_id, g.class_id, g.student_id) > ($5, $6, $7) AND """
+_GRADE_ORDER: Final = " ORDER BY g.assessment_id, g.class_id, g.student_id LIMIT $8"
+_WAITING: Final = _GRADE_COLUMNS + "g.decide_from <= $4" + _GRADE_ORDER
+_ALL: Final = _GRADE_COLUMNS + "(g.decide_from IS NULL OR g.decide_from <= $4)" + _GRADE_ORDER
+
+
+async def assignees_without_grade(
+    pool: Pool, district_id: str, keys: Sequence[ItemKey]
+) -> AsyncIterator[list[UndecidedGrade]]:
+    """Assignees of whom no event ever came and the clock never asked, at most ``GRADES`` a time."""
+    after = GradeKey("", "", "")
+    while keys:
+        rows = await pool.fetch(
+            _WITHOUT_GRADE,
+            district_id,
+            [k.assessment_id for k in keys],
+            [k.class_id for k in keys],
+            *after,
+            GRADES,
+        )
+        if rows:
+            found = [_nobody(GradeKey(*row)) for row in rows]
+            after = found[-1].key
+            yield found
+        if len(rows) < GRADES:
+            return
+
+
+_WITHOUT_GRADE: Final = """
+SELECT i.assessment_id, i.class_id, s.student_id
+FROM unnest($2::text[], $3::text[]) AS i (assessment_id, class_id)
+JOIN assessment a ON a.district_id = $1 AND a.assessment_id = i.assessment_id
+    AND a.class_id = i.class_id
+CROSS JOIN LATERAL jsonb_object_keys(a.assignees) AS s (student_id)
+WHERE (i.assessment_id, i.class_id, s.student_id) > ($4, $5, $6)
+    AND NOT EXISTS (SELECT FROM grade g WHERE g.district_id = $1
+        AND g.assessment_id = i.assessment_id AND g.class_id = i.class_id
+        AND g.student_id = s.student_id)
+ORDER BY i.assessment_id, i.class_id, s.student_id LIMIT $7"""
+
+
+async def quarantined_subjects(pool: Pool, district_id: str) -> frozenset[str]:
+    """The keys of this district's events in quarantine."""
+    rows = await pool.fetch(
+        "SELECT DISTINCT subject FROM quarantine WHERE district_id = $1 AND subject IS NOT NULL",
+        district_id,
+    )
+    return frozenset(r["subject"] for r in rows)
+
+
+async def left_undecided(
+    pool: Pool, district_id: str, cutoff: datetime
+) -> Mapping[str | None, int]:
+    """How many grades a run at ``cutoff`` left undecided, by the reason that deferred them."""
+    rows = await pool.fetch(_LEFT, district_id, cutoff)
+    return {r["reason"]: r["count"] for r in rows}
+
+
+_LEFT: Final = """
+SELECT CASE WHEN kind = 'defer' THEN reason END AS reason, count(*) AS count FROM grade
+WHERE district_id = $1 AND decide_from <= $2 GROUP BY 1"""
+
+
+def _item(row: Any) -> UndecidedItem:
+    key = ItemKey(row["assessment_id"], row["class_id"])
+    return UndecidedItem(
+        key=key,
+        whole=row["whole"],
+        revision=row["revision"] or 0,
+        decide_from=row["decide_from"],
+        wake_at=row["wake_at"],
+        settled_version=row["settled_version"],
+        assessment=_assessment(key, row) if row["version"] is not None else None,
+        line_item_id=row["sourced_id"],
+        posted=(
+            PostedLineItem(row["posted"], row["otus_type"]) if row["posted"] is not None else None
+        ),
+        refusal=(
+            Refusal(row["refused"], REASONS[row["reason"]], row["detail"] or "")
+            if row["refused"] is not None
+            else None
+        ),
+    )
+
+
+def _assessment(key: ItemKey, row: Any) -> Assessment:
+    return Assessment(
+        key=key,
+        version=row["version"],
+        title=row["title"],
+        type=row["type"],
+        format=row["format"],
+        grading_scale=row["grading_scale"],
+        points_possible=row["points_possible"],
+        include_in_final_grade=row["include_in_final_grade"],
+        assigner_id=row["assigner_id"],
+        assigner_in_sis=row["assigner_in_sis"],
+        assigned_at=row["assigned_at"],
+        due_at=row["due_at"],
+        status=AssessmentStatus(row["status"]),
+        class_sourced_id=row["class_sourced_id"],
+        school_sourced_id=row["school_sourced_id"],
+        assignees=row["assignees"],
+        changed_at=row["changed_at"],
+    )
+
+
+_COMPLETIONS: Final = {c.value: c for c in Completion}
+_SUBMISSIONS: Final = {s.value: s for s in Submission}
+
+
+def _grade(row: Any) -> UndecidedGrade:
+    # By position: this runs once a grade.
+    (assessment_id, class_id, student_id, version, revision, score, completion, submission,
+     changed_at, decide_from, kind, reason, sent_score, sent_status, sent_origin, allocated_id,
+     refused, detail, zero_ruling) = row  # fmt: skip
+    return UndecidedGrade(
+        GradeKey(assessment_id, class_id, student_id),
+        revision,
+        Grade(
+            version,
+            score,
+            _COMPLETIONS[completion],
+            _SUBMISSIONS[submission] if submission is not None else None,
+        ),
+        changed_at,
+        decide_from,
+        Kind(kind) if kind is not None else None,
+        REASONS[reason] if reason is not None else None,
+        _sent(sent_score, sent_status, sent_origin),
+        allocated_id,
+        refused,
+        detail,
+        zero_ruling,
+    )
+
+
+def _sent(score: Decimal | None, status: str | None, origin: str | None) -> Sent | None:
+    if status is None or origin is None:
+        return None
+    return Sent(score, ScoreStatus(status), Origin(origin))
+
+
+def _nobody(key: GradeKey) -> UndecidedGrade:
+    return UndecidedGrade(
+        key, None, NO_EVENT, None, None, None, None, None, None, None, None, None
+    )
