@@ -205,7 +205,7 @@ class Daemon:
             intake_wait=timedelta(seconds=self._settings.intake_wait_seconds),
             window=timedelta(seconds=self._settings.run_window_seconds),
         )
-        schedule = Schedule(flusher, pace, self._finished, self._lease_lost)
+        schedule = Schedule(flusher, pace, self._finished, self._failed)
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stopping.set)
@@ -300,8 +300,8 @@ class Daemon:
             **report.results,
         )
 
-    def _lease_lost(self, district_id: str) -> None:
-        self._log.warning("lease_lost", district=district_id)
+    def _failed(self, district_id: str, error: Exception) -> None:
+        self._log.error("run_failed", district=district_id, exc_info=error)
 
     async def _show_gauges(self) -> None:
         shown = await gauges.read(self._pool)

@@ -272,7 +272,8 @@ def _open_binary(
 def _expect_type(topic: str, found: str) -> None:
     if found != _TYPES[topic]:
         raise EventUnreadable(
-            QuarantineReason.UNKNOWN_TYPE, f"the type is not {_TYPES[topic]}, the one this topic has"
+            QuarantineReason.UNKNOWN_TYPE,
+            f"the type is not {_TYPES[topic]}, the one this topic has",
         )
 
 

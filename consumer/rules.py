@@ -308,7 +308,9 @@ def _excused(case: Case) -> str | None:
 def _not_graded(case: Case) -> str | None:
     if case.grade.completion is Completion.TURNED_IN:
         return "it is turned in but not graded"
-    return "it carries a provisional score but is not graded" if case.grade.score is not None else None
+    return (
+        "it carries a provisional score but is not graded" if case.grade.score is not None else None
+    )
 
 
 def _not_due_yet(case: Case) -> str | None:
@@ -417,9 +419,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(Reason.NAME_EMPTY, _I, None, "the assessment has a name", _name_empty),
     Rule(Reason.NAME_TOO_LONG, _I, 3, "the name is shorter than 50 characters", _name_too_long),
-    Rule(
-        Reason.CATEGORY_UNMAPPED, _I, 12, "the type is mapped to a category", _category_unmapped
-    ),
+    Rule(Reason.CATEGORY_UNMAPPED, _I, 12, "the type is mapped to a category", _category_unmapped),
     Rule(
         Reason.CATEGORY_NOT_DISTRICT_LEVEL,
         _I,
@@ -471,9 +471,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         Reason.EVENT_QUARANTINED, _U, None, "no event of it waits in quarantine", _event_quarantined
     ),
-    Rule(
-        Reason.INTAKE_BEHIND, _U, None, "every event up to the cutoff was read", _intake_behind
-    ),
+    Rule(Reason.INTAKE_BEHIND, _U, None, "every event up to the cutoff was read", _intake_behind),
     Rule(Reason.ZEROS_HELD, _U, None, "the breaker holds no zeros", _zeros_held),
     Rule(Reason.SCORE_INVALID, _S, None, "the score is a number of 0 or more", _score_invalid),
     Rule(
@@ -489,7 +487,9 @@ RULES: Final[tuple[Rule, ...]] = (
 _ITEM_RULES: Final = tuple((i, r) for i, r in enumerate(RULES) if r.asked is _I)
 _PASSED: Final = len(RULES)
 _STUDENT: Final = next(i for i, r in enumerate(RULES) if r.code is Reason.STUDENT_NOT_ASSIGNED)
-_GRADE_RULES: Final = tuple(r for r in RULES if r.asked is _G and r.check is not _student_not_assigned)
+_GRADE_RULES: Final = tuple(
+    r for r in RULES if r.asked is _G and r.check is not _student_not_assigned
+)
 _GRADED_RULES: Final = tuple(r for r in RULES if r.asked is _S)
 # A zero is a value too: under "whole points possible" it is asked whether its item's are whole.
 _UNGRADED_RULES: Final = tuple(r for r in RULES if r.asked is _U) + (RULES[-1],)
@@ -549,9 +549,7 @@ def decide(case: Case) -> Decision:
         assert value is not None  # every path that passes has one
         score, status, origin = value
         same = case.sent is not None and _is_same(case.sent, score, status)
-        return Decision(
-            Kind.POST, score=score, score_status=status, origin=origin, send=not same
-        )
+        return Decision(Kind.POST, score=score, score_status=status, origin=origin, send=not same)
     code, detail = failed
     if case.sent is not None and value is not None and _is_same(case.sent, value[0], value[1]):
         # A rule that begins to fail afterwards stops what is new, never what stands already.

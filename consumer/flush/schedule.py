@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from consumer.cutoff import Cutoff, jitter, next_cutoff
-from consumer.errors import LeaseLost
 from consumer.flush.run import Flusher
 from consumer.gradebook import Reason, RunReport
 from consumer.store import districts, runs
 from consumer.store.districts import StoredDistrict
 
 _FIRST_PAUSE: Final = timedelta(minutes=1)
+_AFTER_FAILURE: Final = timedelta(seconds=2)
 _LONGEST_PAUSE: Final = timedelta(minutes=15)
 _PASSES: Final = frozenset({Reason.SKYWARD_UNAVAILABLE.value, Reason.THROTTLED.value})
 
@@ -44,8 +44,10 @@ class Schedule:
     flusher: Flusher
     pace: Pace
     finished: Callable[[RunReport], None]
-    lost: Callable[[str], None]
+    failed: Callable[[str, Exception], None]
     _running: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+    # A district that failed here is left alone for a while, and delays no other.
+    _failures: dict[str, tuple[int, datetime]] = field(default_factory=dict)
 
     @property
     def in_progress(self) -> frozenset[str]:
@@ -54,30 +56,23 @@ class Schedule:
 
     async def start_due(self) -> int:
         """Starts a run of each due district, as far as there is room; returns how many."""
-        self._raise_failures()
         room = self.pace.districts_at_once - len(self._running)
         if room <= 0:
             return 0
         now = self.flusher.now()
-        due = await runs.due(self.flusher.pool, now, room + len(self._running))
-        fresh = [d for d in due if d not in self._running][:room]
+        aside = [d for d, (_, until) in self._failures.items() if until > now]
+        due = await runs.due(self.flusher.pool, now, room + len(self._running) + len(aside))
+        fresh = [d for d in due if d not in self._running and d not in aside][:room]
         for district_id in fresh:
             self._running[district_id] = asyncio.create_task(self._run(district_id))
         return len(fresh)
 
     async def stop(self) -> None:
         """Cancels what runs and waits: leases are released, and the runs can be gone on with."""
-        for task in self._running.values():
+        running = list(self._running.values())
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
-        self._running.clear()
-
-    def _raise_failures(self) -> None:
-        for district_id, task in list(self._running.items()):
-            if task.done():
-                del self._running[district_id]
-                if not task.cancelled() and (error := task.exception()) is not None:
-                    raise error
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def _run(self, district_id: str) -> None:
         try:
@@ -92,9 +87,16 @@ class Schedule:
                     lease, stored, "nightly", cutoff, self.pace.intake_wait
                 )
                 await self._schedule_next(stored, cutoff, report)
+                self._failures.pop(district_id, None)
                 self.finished(report)
-        except LeaseLost:
-            self.lost(district_id)
+        except Exception as error:  # noqa: BLE001 - the top of one district's run
+            # Its rows and its run stand as they are: whoever comes next goes on from there.
+            count = self._failures.get(district_id, (0, None))[0]
+            until = self.flusher.now() + min(_AFTER_FAILURE * 2**count, _LONGEST_PAUSE)
+            self._failures[district_id] = (count + 1, until)
+            self.failed(district_id, error)
+        finally:
+            self._running.pop(district_id, None)
 
     async def _schedule_next(
         self, stored: StoredDistrict, cutoff: Cutoff, report: RunReport

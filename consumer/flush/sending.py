@@ -123,17 +123,21 @@ class Sending:
         self._acknowledged.clear()
         self._unacknowledged.clear()
         ahead = asyncio.Semaphore(_LINE_ITEMS_AHEAD)
-        async with asyncio.TaskGroup() as tasks:
-            async for portion in page:
-                posts = self._settle_what_stays(portion)
-                if portion.last and portion.item.assessment is not None:
-                    looked_at.append(_looked_at(portion))
-                if posts or self._line_item_changed(portion):
-                    await ahead.acquire()
-                    task = tasks.create_task(self._send_portion(portion, posts))
-                    task.add_done_callback(lambda _: ahead.release())
-                if len(self._grades) >= _BATCH:
-                    await self._settle()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                async for portion in page:
+                    posts = self._settle_what_stays(portion)
+                    if portion.last and portion.item.assessment is not None:
+                        looked_at.append(_looked_at(portion))
+                    if posts or self._line_item_changed(portion):
+                        await ahead.acquire()
+                        task = tasks.create_task(self._send_portion(portion, posts))
+                        task.add_done_callback(lambda _: ahead.release())
+                    if len(self._grades) >= _BATCH:
+                        await self._settle()
+        except BaseExceptionGroup as group:
+            # Side by side, the first to fail ends the others; its error is the one that tells.
+            raise _first(group) from None
         if self._stop is not None:
             looked_at.clear()
         await self._settle([i for i in looked_at if i.key not in self._unacknowledged])
@@ -459,6 +463,13 @@ class Sending:
 _NO_LICENCE: Final = (
     "Skyward refuses every write: the LMS/OneRoster API licence or the write scope is missing"
 )
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _still_forbidden() -> Outcome:

@@ -230,13 +230,13 @@ UPDATE grade g SET
     sent_status = CASE WHEN s.told THEN s.sent_status ELSE g.sent_status END,
     sent_origin = CASE WHEN s.told THEN s.sent_origin ELSE g.sent_origin END,
     sent_at = CASE WHEN NOT s.told THEN g.sent_at WHEN s.sent_status IS NULL THEN NULL
-                   ELSE $2 END,
+                   ELSE $2::timestamptz END,
     allocated_id = coalesce(s.allocated_id, g.allocated_id),
     state = CASE WHEN g.revision = s.revision THEN s.state ELSE g.state END,
     kind = CASE WHEN g.revision = s.revision THEN s.kind ELSE g.kind END,
     reason = CASE WHEN g.revision = s.revision THEN s.reason ELSE g.reason END,
     detail = CASE WHEN g.revision = s.revision THEN s.detail ELSE g.detail END,
-    decided_at = CASE WHEN g.revision = s.revision THEN $2 ELSE g.decided_at END,
+    decided_at = CASE WHEN g.revision = s.revision THEN $2::timestamptz ELSE g.decided_at END,
     refused = CASE WHEN g.revision = s.revision THEN s.refused ELSE g.refused END,
     settled_version = CASE WHEN g.revision = s.revision AND s.kind NOT IN ('hold', 'defer')
                            THEN s.version ELSE g.settled_version END,
@@ -253,8 +253,8 @@ _NEW_GRADES: Final = f"""
 INSERT INTO grade AS g (district_id, assessment_id, class_id, student_id, state, kind, reason,
     detail, decided_at, sent_score, sent_status, sent_origin, sent_at, allocated_id, refused,
     pending_since, decide_from)
-SELECT $1, s.assessment_id, s.class_id, s.student_id, s.state, s.kind, s.reason, s.detail, $2,
-    s.sent_score, s.sent_status, s.sent_origin, CASE WHEN s.told THEN $2 END, s.allocated_id,
+SELECT $1, s.assessment_id, s.class_id, s.student_id, s.state, s.kind, s.reason, s.detail, $2::timestamptz,
+    s.sent_score, s.sent_status, s.sent_origin, CASE WHEN s.told THEN $2::timestamptz END, s.allocated_id,
     s.refused, CASE WHEN s.state = 'pending' THEN s.pending_since END,
     CASE WHEN s.kind = 'defer' THEN s.pending_since END
 {_UNNESTED}
@@ -268,7 +268,7 @@ WHERE excluded.sent_at IS NOT NULL"""
 _SENT: Final = """
 INSERT INTO sent (district_id, at, run_id, assessment_id, class_id, student_id, score,
     score_status, origin, outcome, reason)
-SELECT $1, $2, $3, s.* FROM unnest($4::text[], $5::text[], $6::text[], $7::numeric[],
+SELECT $1, $2::timestamptz, $3, s.* FROM unnest($4::text[], $5::text[], $6::text[], $7::numeric[],
     $8::text[], $9::text[], $10::text[], $11::text[]) AS s
 ON CONFLICT DO NOTHING"""
 

@@ -54,7 +54,7 @@ def line_item_fields(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def put_item(home: District, version: Version = "1.2", **changes: Any) -> LineItem:
+def put_item(home: District, version: Version = "1.2", /, **changes: Any) -> LineItem:
     if version == "1.1":
         changes = {"school": None} | changes
     content = json.dumps({"lineItem": line_item_fields(**changes)}).encode()
@@ -64,7 +64,7 @@ def put_item(home: District, version: Version = "1.2", **changes: Any) -> LineIt
     return item
 
 
-def put_result(home: District, version: Version = "1.2", **changes: Any) -> Result:
+def put_result(home: District, version: Version = "1.2", /, **changes: Any) -> Result:
     fields = {
         "lineItem": {"sourcedId": "item"},
         "student": {"sourcedId": STUDENT},

@@ -1,6 +1,7 @@
 """The OneRoster CSV reader of the sandbox, and the grading periods it makes."""
 
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ t2,active,true,s,teacher,Co,Teacher
 p,,true,s,student,Pu,Pil
 q,active,false,s,student,Qu,Pil
 """,
-    "enrollments": """sourcedId,status,classSourcedId,schoolSourcedId,userSourcedId,role,primary,beginDate,endDate
+    "enrollments": """sourcedId,status,classSourcedId,schoolSourcedId,userSourcedId,role,primary,\
+beginDate,endDate
 e1,active,c,s,t2,teacher,false,2026-08-15,2027-06-10
 e2,active,c,s,t1,teacher,true,2026-08-15,2027-06-10
 e3,,c,s,p,student,,2026-08-15,2027-06-10
@@ -104,13 +106,13 @@ def test_made_periods_are_one_closed_one_open_one_coming(roster: Roster) -> None
     closed, now, coming = with_grading_periods(roster, TODAY).grading_periods
     assert closed.end_date == TODAY - timedelta(days=42)
     assert now.contains(TODAY)
-    assert TODAY < coming.start_date
+    assert coming.start_date > TODAY
     assert (now.end_date - now.start_date).days + 1 == 80
 
 
 def test_made_periods_follow_each_other_without_a_gap(roster: Roster) -> None:
     periods = with_grading_periods(roster, TODAY).grading_periods
-    for earlier, later in zip(periods, periods[1:], strict=False):
+    for earlier, later in pairwise(periods):
         assert later.start_date - earlier.end_date == timedelta(days=1)
 
 
