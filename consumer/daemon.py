@@ -31,7 +31,7 @@ from consumer.sealing import SealingKeys
 from consumer.settings import Settings
 from consumer.skyward import Network, Skyward
 from consumer.store import districts, gauges
-from consumer.store.connection import UNAVAILABLE, Pool, connect
+from consumer.store.connection import UNAVAILABLE, UNREACHABLE, Pool, connect, unreachable
 from consumer.store.districts import StoredDistrict
 from consumer.store.migrate import expect_current_schema
 from consumer.store.settling import Tally
@@ -59,11 +59,8 @@ async def opened_pool(settings: Settings, *, size: int = 10) -> AsyncIterator[Po
     url = settings.database_url.get_secret_value()
     try:
         pool = await connect(url, size=size)
-    except UNAVAILABLE as error:
-        raise ServiceUnavailable(
-            f"Postgres does not answer ({type(error).__name__}); start it or correct"
-            " PASSBACK_DATABASE_URL."
-        ) from None
+    except UNREACHABLE as error:
+        raise ServiceUnavailable(unreachable(url, error)) from None
     try:
         async with pool.acquire() as connection:
             await expect_current_schema(connection)
@@ -205,7 +202,7 @@ class Daemon:
             intake_wait=timedelta(seconds=self._settings.intake_wait_seconds),
             window=timedelta(seconds=self._settings.run_window_seconds),
         )
-        schedule = Schedule(flusher, pace, self._finished, self._failed)
+        schedule = Schedule(flusher, pace, self._metrics.flushing, self._finished, self._failed)
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stopping.set)

@@ -19,7 +19,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
@@ -53,10 +53,16 @@ class UnknownKeyError(ValueError):
     """A log line used a key outside ``KEYS``; only raised in tests."""
 
 
-def configure(format: Literal["json", "console"], level: str, *, strict: bool = False) -> None:
+def configure(
+    format: Literal["json", "console"],
+    level: str,
+    *,
+    strict: bool = False,
+    stream: TextIO | None = None,
+) -> None:
     """Sets up all logging of the process; ``strict`` raises ``UnknownKeyError``, for tests.
 
-    ``level`` is debug, info, warning, error or critical.
+    ``level`` is debug, info, warning, error or critical; ``stream`` is stdout where None.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     renderer: Any = structlog.processors.JSONRenderer(serializer=json.dumps)
@@ -72,7 +78,7 @@ def configure(format: Literal["json", "console"], level: str, *, strict: bool = 
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()

@@ -70,13 +70,17 @@ class SealingKeys:
     def open(self, district_id: str, what: str, sealed: bytes) -> bytes:
         """Raises ``UsageError`` where no key opens it, or it was sealed for something else."""
         try:
-            envelope = _READ.decode(self._fernet.decrypt(sealed))
+            content = self._fernet.decrypt(sealed)
         except InvalidToken:
             raise UsageError(
                 f"no sealing key opens the {what} of district {district_id};"
                 " add the key that sealed it to the key file, or apply the district again"
             ) from None
-        if (envelope.district_id, envelope.what) != (district_id, what):
+        try:
+            envelope = _READ.decode(content)
+        except msgspec.MsgspecError:
+            envelope = None
+        if envelope is None or (envelope.district_id, envelope.what) != (district_id, what):
             raise UsageError(
                 f"the stored {what} of district {district_id} was sealed for something else;"
                 " apply the district again"

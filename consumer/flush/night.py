@@ -109,10 +109,7 @@ class Night:
             now = [
                 i
                 for i in page
-                if i.whole
-                or i.posted is not None
-                or i.assessment is None
-                or i.decide_from is None
+                if i.whole or i.posted is not None or i.assessment is None or i.decide_from is None
             ]
             await self.read_classes(i.assessment.class_sourced_id for i in now if i.assessment)
             yield self._portions(now)

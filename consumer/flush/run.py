@@ -106,7 +106,9 @@ class Flusher:
         if stored.is_paused(self.now()) and not force:
             held = await undecided.left_undecided(self.pool, district_id, run.cutoff.at)
             paused = {Reason.DISTRICT_PAUSED.value: sum(held.values())} if held else {}
-            return await runs.finish(self.pool, lease, run, self.now(), "district_paused", {}, paused)
+            return await runs.finish(
+                self.pool, lease, run, self.now(), "district_paused", {}, paused
+            )
         stopped: DistrictStopped | None = None
         try:
             await self._decide_and_send(lease, stored, district, run, intake_wait)
@@ -146,6 +148,7 @@ class Flusher:
         district_id, cutoff = district.district, run.cutoff
         caught_up = await self.await_intake(intake_wait)
         await undecided.wake(self.pool, district_id, cutoff.at)
+        await undecided.wake_held(self.pool, district_id, cutoff.at)
         if run.settings_revision != stored.decided_revision:
             await undecided.mark_items(self.pool, district_id, cutoff.at)
         stopped_classes = await skyward_state.stopped_by_skyward(self.pool, district_id)
@@ -195,9 +198,7 @@ class Flusher:
         """Reads sessions and categories; what they stopped is decided again if they changed."""
         before = await skyward_state.find_district(self.pool, district_id)
         sessions = await skyward.read_sessions()
-        read = SkywardDistrict(
-            {s.sourced_id: s for s in sessions}, await skyward.read_categories()
-        )
+        read = SkywardDistrict({s.sourced_id: s for s in sessions}, await skyward.read_categories())
         if before is not None and before != read:
             await undecided.mark_items(self.pool, district_id, run.cutoff.at)
         elif forbidden := stopped_classes.get(Reason.FORBIDDEN):

@@ -6,6 +6,7 @@ unavailability stopped come with growing pauses until the run's window is over.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -32,17 +33,18 @@ class Pace:
     window: timedelta
 
 
-def first_start(district_id: str, cutoff: Cutoff, pace: Pace) -> datetime:
-    """When the run of ``cutoff`` begins: spread over the jitter, always the same."""
-    return cutoff.at + jitter(district_id, pace.jitter)
+def first_start(district_id: str, cutoff: Cutoff, spread: timedelta) -> datetime:
+    """When the run of ``cutoff`` begins: within ``spread`` after it, always the same."""
+    return cutoff.at + jitter(district_id, spread)
 
 
 @dataclass
 class Schedule:
-    """Runs what is due; ``finished`` is told each district's report."""
+    """Runs what is due; ``flushing`` is entered around each run, ``finished`` told its report."""
 
     flusher: Flusher
     pace: Pace
+    flushing: Callable[[str], AbstractContextManager[None]]
     finished: Callable[[RunReport], None]
     failed: Callable[[str, Exception], None]
     _running: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
@@ -83,9 +85,10 @@ class Schedule:
                 if stored is None or stored.next_cutoff_at > self.flusher.now():
                     return  # removed, or another replica was quicker
                 cutoff = Cutoff(stored.next_service_date, stored.next_cutoff_at)
-                report = await self.flusher.flush(
-                    lease, stored, "nightly", cutoff, self.pace.intake_wait
-                )
+                with self.flushing(district_id):
+                    report = await self.flusher.flush(
+                        lease, stored, "nightly", cutoff, self.pace.intake_wait
+                    )
                 await self._schedule_next(stored, cutoff, report)
                 self._failures.pop(district_id, None)
                 self.finished(report)
@@ -107,12 +110,10 @@ class Schedule:
         passes = report.stopped_by in _PASSES
         pause = min(_FIRST_PAUSE * 2**stored.attempts, _LONGEST_PAUSE)
         if passes and now + pause < cutoff.at + self.pace.window:
-            await runs.schedule(
-                pool, report.district_id, cutoff, now + pause, stored.attempts + 1
-            )
+            await runs.schedule(pool, report.district_id, cutoff, now + pause, stored.attempts + 1)
             return
         following = next_cutoff(latest.district, cutoff.at)
         while following.service_date <= cutoff.service_date:
             following = next_cutoff(latest.district, following.at)
-        start = first_start(report.district_id, following, self.pace)
+        start = first_start(report.district_id, following, self.pace.jitter)
         await runs.schedule(pool, report.district_id, following, start, 0)

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -51,6 +52,27 @@ REFUSED: tuple[type[BaseException], ...] = (
     asyncpg.StatementTooComplexError,
 )
 """What this very row causes, and would cause again."""
+
+UNREACHABLE: tuple[type[BaseException], ...] = (
+    *UNAVAILABLE,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ClientConfigurationError,
+)
+"""Why no connection could be made at all."""
+
+
+def unreachable(url: str, error: BaseException) -> str:
+    """One sentence for the operator whose ``url`` leads to no connection; holds no password."""
+    parts = urlsplit(url)
+    where = f"{parts.hostname or 'localhost'}:{parts.port or 5432}"
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        what = f"Postgres at {where} refuses this user or password"
+    elif isinstance(error, asyncpg.InvalidCatalogNameError):
+        what = f"Postgres at {where} has no database of this name"
+    else:
+        what = f"Postgres at {where} does not answer ({type(error).__name__})"
+    return f"PASSBACK_DATABASE_URL: {what}; start it or correct the URL."
 
 
 async def answers(pool: Pool) -> bool:

@@ -167,6 +167,25 @@ async def resume(pool: Pool, district_id: str, now: datetime) -> bool:
         return bool(found)
 
 
+async def reseal(
+    pool: Pool,
+    district_id: str,
+    before: tuple[bytes, bytes],
+    after: tuple[bytes, bytes],
+    now: datetime,
+) -> None:
+    """Replaces the sealed key and secret, unless they were applied anew meanwhile."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "UPDATE district SET sealed_key = $4, sealed_secret = $5"
+            " WHERE district_id = $1 AND sealed_key = $2 AND sealed_secret = $3",
+            district_id,
+            *before,
+            *after,
+        )
+        await write_audit(connection, district_id, now, "rotate", {})
+
+
 async def pending_grades(pool: Pool, district_id: str) -> int:
     """How many grades wait."""
     found = await pool.fetchval(

@@ -148,9 +148,7 @@ ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset
 WHERE excluded.next_offset > o.next_offset"""
 
 
-async def _known_districts(
-    connection: Connection, changes: Sequence[Recordable]
-) -> frozenset[str]:
+async def _known_districts(connection: Connection, changes: Sequence[Recordable]) -> frozenset[str]:
     wanted = {c.change.key[0] for c in changes}
     rows = await connection.fetch(
         "SELECT district_id FROM district WHERE district_id = ANY($1)", sorted(wanted)
@@ -198,7 +196,9 @@ async def _record_grades(connection: Connection, changes: Sequence[Recordable]) 
     newest, older, tombstones = _newest(changes)
     written = 0
     if newest:
-        rows = [(one, one.change.data) for one in newest if isinstance(one.change.data, GradeChanged)]
+        rows = [
+            (one, one.change.data) for one in newest if isinstance(one.change.data, GradeChanged)
+        ]
         written = _changed_rows(
             await connection.execute(
                 _GRADES,

@@ -155,8 +155,8 @@ UPDATE flush_run SET line_items_posted = line_items_posted + $3,
     rejected = rejected + $6, skipped = skipped + $7, held = held + $8,
     zeros_posted = zeros_posted + $9,
     reasons = reasons || (
-        SELECT coalesce(jsonb_object_agg(n.reason, n.count + coalesce((reasons ->> n.reason)::int, 0)),
-            '{}')
+        SELECT coalesce(
+            jsonb_object_agg(n.reason, n.count + coalesce((reasons ->> n.reason)::int, 0)), '{}')
         FROM unnest($10::text[], $11::int[]) AS n (reason, count))
 WHERE district_id = $1 AND run_id = $2"""
 
@@ -253,9 +253,10 @@ _NEW_GRADES: Final = f"""
 INSERT INTO grade AS g (district_id, assessment_id, class_id, student_id, state, kind, reason,
     detail, decided_at, sent_score, sent_status, sent_origin, sent_at, allocated_id, refused,
     pending_since, decide_from)
-SELECT $1, s.assessment_id, s.class_id, s.student_id, s.state, s.kind, s.reason, s.detail, $2::timestamptz,
-    s.sent_score, s.sent_status, s.sent_origin, CASE WHEN s.told THEN $2::timestamptz END, s.allocated_id,
-    s.refused, CASE WHEN s.state = 'pending' THEN s.pending_since END,
+SELECT $1, s.assessment_id, s.class_id, s.student_id, s.state, s.kind, s.reason, s.detail,
+    $2::timestamptz, s.sent_score, s.sent_status, s.sent_origin,
+    CASE WHEN s.told THEN $2::timestamptz END, s.allocated_id, s.refused,
+    CASE WHEN s.state = 'pending' THEN s.pending_since END,
     CASE WHEN s.kind = 'defer' THEN s.pending_since END
 {_UNNESTED}
 WHERE s.revision IS NULL AND s.version IS NULL

@@ -40,9 +40,7 @@ async def find_district(pool: Pool, district_id: str) -> SkywardDistrict | None:
     return SkywardDistrict({s.sourced_id: s for s in sessions}, frozenset(row["categories"]))
 
 
-async def keep_district(
-    pool: Pool, district_id: str, read: SkywardDistrict, now: datetime
-) -> None:
+async def keep_district(pool: Pool, district_id: str, read: SkywardDistrict, now: datetime) -> None:
     """Keeps what was just read."""
     sessions = [
         {
@@ -124,9 +122,7 @@ def _sorted(categories: frozenset[str] | None) -> list[str] | None:
 
 def _class(row: Any) -> SkywardClass:
     categories = row["categories"]
-    return SkywardClass(
-        tuple(row["terms"]), None if categories is None else frozenset(categories)
-    )
+    return SkywardClass(tuple(row["terms"]), None if categories is None else frozenset(categories))
 
 
 def _session(stored: Mapping[str, Any]) -> AcademicSession:

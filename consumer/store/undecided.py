@@ -100,6 +100,21 @@ async def wake(pool: Pool, district_id: str, cutoff: datetime) -> int:
     return int(status.rsplit(" ", 1)[-1])
 
 
+async def wake_held(pool: Pool, district_id: str, cutoff: datetime) -> int:
+    """Marks the grades that were held for what is over now: intake behind, an event unreadable."""
+    status = await pool.execute(_WAKE_HELD, district_id, cutoff)
+    return int(status.rsplit(" ", 1)[-1])
+
+
+_WAKE_HELD: Final = """
+UPDATE grade g SET decide_from = $2
+WHERE g.district_id = $1 AND g.kind = 'hold' AND g.decide_from IS NULL
+    AND (g.reason = 'intake_behind' OR (g.reason = 'event_quarantined' AND NOT EXISTS (
+        SELECT FROM quarantine q WHERE q.district_id = $1 AND q.subject IN (
+            concat_ws('/', g.district_id, g.assessment_id, g.class_id),
+            concat_ws('/', g.district_id, g.assessment_id, g.class_id, g.student_id)))))"""
+
+
 async def mark_items(
     pool: Pool,
     district_id: str,
@@ -143,7 +158,7 @@ async def items(
         rows = await pool.fetch(_ITEMS, district_id, cutoff, *after, ITEMS)
         if not rows:
             return
-        page = [_item(row) for row in rows]
+        page = [read_item(row) for row in rows]
         after = page[-1].key
         yield [i for i in page if not due_only or _is_due(i, cutoff)]
         if len(rows) < ITEMS:
@@ -155,18 +170,7 @@ def _is_due(item: UndecidedItem, cutoff: datetime) -> bool:
     return due is not None and due <= cutoff
 
 
-_ITEMS: Final = """
-WITH wanted AS (
-    SELECT assessment_id, class_id, bool_or(whole) AS whole FROM (
-        (SELECT DISTINCT assessment_id, class_id, false AS whole FROM grade
-         WHERE district_id = $1 AND decide_from <= $2 AND (assessment_id, class_id) > ($3, $4)
-         ORDER BY assessment_id, class_id LIMIT $5)
-        UNION ALL
-        (SELECT assessment_id, class_id, true FROM assessment
-         WHERE district_id = $1 AND decide_from <= $2 AND (assessment_id, class_id) > ($3, $4)
-         ORDER BY assessment_id, class_id LIMIT $5)
-    ) found GROUP BY assessment_id, class_id ORDER BY assessment_id, class_id LIMIT $5
-)
+ITEM_COLUMNS: Final = """
 SELECT w.assessment_id, w.class_id, w.whole, a.version, a.revision, a.title, a.type, a.format,
     a.grading_scale, a.points_possible, a.include_in_final_grade, a.assigner_id,
     a.assigner_in_sis, a.assigned_at, a.due_at, a.status, a.class_sourced_id,
@@ -178,6 +182,21 @@ LEFT JOIN assessment a ON a.district_id = $1 AND a.assessment_id = w.assessment_
 LEFT JOIN line_item l ON l.district_id = $1 AND l.assessment_id = w.assessment_id
     AND l.class_id = w.class_id
 ORDER BY w.assessment_id, w.class_id"""
+"""Joined to ``wanted`` (assessment_id, class_id, whole), with the district as $1."""
+
+_ITEMS: Final = f"""
+WITH wanted AS (
+    SELECT assessment_id, class_id, bool_or(whole) AS whole FROM (
+        (SELECT DISTINCT assessment_id, class_id, false AS whole FROM grade
+         WHERE district_id = $1 AND decide_from <= $2 AND (assessment_id, class_id) > ($3, $4)
+         ORDER BY assessment_id, class_id LIMIT $5)
+        UNION ALL
+        (SELECT assessment_id, class_id, true FROM assessment
+         WHERE district_id = $1 AND decide_from <= $2 AND (assessment_id, class_id) > ($3, $4)
+         ORDER BY assessment_id, class_id LIMIT $5)
+    ) found GROUP BY assessment_id, class_id ORDER BY assessment_id, class_id LIMIT $5
+)
+{ITEM_COLUMNS}"""
 
 
 async def grades(
@@ -203,24 +222,28 @@ async def grades(
                 GRADES,
             )
             if rows:
-                found = [_grade(row) for row in rows]
+                found = [read_grade(row) for row in rows]
                 after = found[-1].key
                 yield found
             if len(rows) < GRADES:
                 break
 
 
-_GRADE_COLUMNS: Final = """
-SELECT g.assessment_id, g.class_id, g.student_id, g.version, g.revision, g.score, g.completion,
+GRADE_COLUMNS: Final = """
+    g.assessment_id, g.class_id, g.student_id, g.version, g.revision, g.score, g.completion,
     g.submission, g.changed_at, g.decide_from, g.kind, g.reason, g.sent_score, g.sent_status,
-    g.sent_origin, g.allocated_id, g.refused, g.detail, g.zero_ruling
+    g.sent_origin, g.allocated_id, g.refused, g.detail, g.zero_ruling"""
+"""What ``read_grade`` reads of a grade ``g``."""
+
+_GRADES: Final = f"""
+SELECT {GRADE_COLUMNS}
 FROM unnest($2::text[], $3::text[]) AS i (assessment_id, class_id)
 JOIN grade g ON g.district_id = $1 AND g.assessment_id = i.assessment_id
     AND g.class_id = i.class_id
 WHERE (g.assessment_id, g.class_id, g.student_id) > ($5, $6, $7) AND """
 _GRADE_ORDER: Final = " ORDER BY g.assessment_id, g.class_id, g.student_id LIMIT $8"
-_WAITING: Final = _GRADE_COLUMNS + "g.decide_from <= $4" + _GRADE_ORDER
-_ALL: Final = _GRADE_COLUMNS + "(g.decide_from IS NULL OR g.decide_from <= $4)" + _GRADE_ORDER
+_WAITING: Final = _GRADES + "g.decide_from <= $4" + _GRADE_ORDER
+_ALL: Final = _GRADES + "(g.decide_from IS NULL OR g.decide_from <= $4)" + _GRADE_ORDER
 
 
 async def assignees_without_grade(
@@ -280,7 +303,8 @@ SELECT CASE WHEN kind = 'defer' THEN reason END AS reason, count(*) AS count FRO
 WHERE district_id = $1 AND decide_from <= $2 GROUP BY 1"""
 
 
-def _item(row: Any) -> UndecidedItem:
+def read_item(row: Any) -> UndecidedItem:
+    """One row of ``ITEM_COLUMNS``."""
     key = ItemKey(row["assessment_id"], row["class_id"])
     return UndecidedItem(
         key=key,
@@ -328,7 +352,8 @@ _COMPLETIONS: Final = {c.value: c for c in Completion}
 _SUBMISSIONS: Final = {s.value: s for s in Submission}
 
 
-def _grade(row: Any) -> UndecidedGrade:
+def read_grade(row: Any) -> UndecidedGrade:
+    """One row of ``GRADE_COLUMNS``, by position."""
     # By position: this runs once a grade.
     (assessment_id, class_id, student_id, version, revision, score, completion, submission,
      changed_at, decide_from, kind, reason, sent_score, sent_status, sent_origin, allocated_id,
@@ -361,6 +386,4 @@ def _sent(score: Decimal | None, status: str | None, origin: str | None) -> Sent
 
 
 def _nobody(key: GradeKey) -> UndecidedGrade:
-    return UndecidedGrade(
-        key, None, NO_EVENT, None, None, None, None, None, None, None, None, None
-    )
+    return UndecidedGrade(key, None, NO_EVENT, None, None, None, None, None, None, None, None, None)

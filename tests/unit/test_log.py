@@ -1,0 +1,176 @@
+"""Logs: JSON lines of allowed keys, and no value that could be somebody's."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import structlog
+
+from consumer.errors import LeaseLost
+from consumer.gradebook import Reason
+from consumer.log import UnknownKeyError, configure, get_logger, student_hash
+
+CANARY = "Ada Lovelace 97.5 ada@example.org"
+
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
+    """What was logged, one object a line; logging is put back as it was afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+
+    def read() -> list[dict[str, Any]]:
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        return [json.loads(line) for line in captured.out.splitlines()]
+
+    configure("json", "info")
+    yield read
+    structlog.reset_defaults()
+    logging.captureWarnings(False)
+    root.handlers, root.level = handlers, level
+
+
+def test_a_line_is_json_with_level_and_utc_time(lines: Lines) -> None:
+    get_logger().info("run_finished", district="lakeside", posted=3)
+    (line,) = lines()
+    at = datetime.fromisoformat(line.pop("at"))
+    assert at.utcoffset() == UTC.utcoffset(None)
+    assert line == {"event": "run_finished", "level": "info", "district": "lakeside", "posted": 3}
+
+
+def test_a_key_that_is_not_allowed_is_left_out_and_counted(lines: Lines) -> None:
+    get_logger().info("posted", title=CANARY, score=97, district="lakeside")
+    (line,) = lines()
+    assert "title" not in line
+    assert "score" not in line
+    assert line["left_out"] == 2
+
+
+def test_a_key_that_is_not_allowed_raises_in_tests(lines: Lines) -> None:
+    configure("json", "info", strict=True)
+    with pytest.raises(UnknownKeyError, match="title"):
+        get_logger().info("posted", title="x")
+    assert lines() == []
+
+
+def test_a_student_is_a_keyed_hash_or_nothing(lines: Lines) -> None:
+    hashed = student_hash(b"key", "student-1")
+    assert len(hashed) == 16
+    assert hashed == student_hash(b"key", "student-1") != student_hash(b"other", "student-1")
+    get_logger().info("explained", student=hashed)
+    get_logger().info("explained", student="student-1")
+    first, second = lines()
+    assert first["student"] == hashed
+    assert "student" not in second
+    assert second["left_out"] == 1
+
+
+def test_values_are_plain_and_an_object_is_only_its_type(lines: Lines) -> None:
+    get_logger().info(
+        "run_finished",
+        service_date=date(2026, 9, 1),
+        cutoff_at=datetime(2026, 9, 2, 3, tzinfo=UTC),
+        seconds=Decimal("1.5"),
+        reason=Reason.LOCKED,
+        reasons={Reason.LOCKED: 2, CANARY: 1, "score_invalid": CANARY},
+        topics=("a", "b"),
+        state=object(),
+        error=ValueError(CANARY),
+        host="x" * 10_000,
+    )
+    (line,) = lines()
+    assert line["service_date"] == "2026-09-01"
+    assert line["cutoff_at"] == "2026-09-02T03:00:00+00:00"
+    assert line["seconds"] == "1.5"
+    assert line["reason"] == "locked"
+    assert line["reasons"] == {"locked": 2}
+    assert line["topics"] == ["a", "b"]
+    assert line["state"] == "object"
+    assert line["error"] == "ValueError"
+    assert len(line["host"]) == 300
+
+
+class _RefusedError(Exception):
+    sqlstate = "23505"
+    constraint_name = "grade_pkey"
+    detail = f"Key (student_id)=({CANARY}) already exists."
+
+
+def test_an_exception_is_its_class_its_place_and_what_postgres_names(lines: Lines) -> None:
+    try:
+        raise _RefusedError(CANARY)
+    except _RefusedError:
+        get_logger().exception("postgres_unavailable")
+    (line,) = lines()
+    assert CANARY not in json.dumps(line)
+    assert line["error"] == "_RefusedError"
+    assert (line["sqlstate"], line["constraint"]) == ("23505", "grade_pkey")
+    assert line["where"].startswith("test_log.py:")
+
+
+def test_a_group_of_exceptions_names_the_classes_in_it(lines: Lines) -> None:
+    group = ExceptionGroup(CANARY, [ValueError(CANARY), OSError(CANARY)])
+    get_logger().error("stopped", exc_info=group)
+    (line,) = lines()
+    assert line["error"] == "ExceptionGroup[OSError, ValueError]"
+    assert CANARY not in json.dumps(line)
+
+
+def test_an_error_of_ours_says_why(lines: Lines) -> None:
+    get_logger().warning("lease_lost", exc_info=LeaseLost("the lease went to another replica"))
+    (line,) = lines()
+    assert line["because"] == "the lease went to another replica"
+
+
+@pytest.mark.parametrize("library", ["httpx", "httpcore.http11", "aiokafka.consumer", "asyncio"])
+def test_a_library_is_silent_below_warning(library: str, lines: Lines) -> None:
+    logging.getLogger(library).info("HTTP Request: PUT %s", f"https://x/results/{CANARY}")
+    assert lines() == []
+
+
+def test_a_library_keeps_its_template_and_loses_its_arguments(lines: Lines) -> None:
+    logging.getLogger("aiokafka.cluster").warning("Topic %s is not available", CANARY)
+    (line,) = lines()
+    assert line["event"] == "Topic %s is not available"
+    assert (line["logger"], line["level"]) == ("aiokafka.cluster", "warning")
+    assert CANARY not in json.dumps(line)
+
+
+def test_a_library_that_fills_in_its_message_itself_is_not_quoted(lines: Lines) -> None:
+    logger = logging.getLogger("asyncio")
+    composed = "Task exception was never retrieved: " + CANARY
+    logger.error(composed, exc_info=ValueError(CANARY))
+    logger.error("%s", CANARY)
+    first, second = lines()
+    assert first["event"] == second["event"] == "a library's message"
+    assert first["error"] == "ValueError"
+    assert CANARY not in json.dumps([first, second])
+
+
+def test_the_level_holds_for_us_and_for_libraries(lines: Lines) -> None:
+    configure("json", "error")
+    get_logger().warning("lease_lost")
+    logging.getLogger("aiokafka").warning("Topic %s", "x")
+    assert lines() == []
+
+
+def test_debug_of_ours_does_not_open_the_libraries(lines: Lines) -> None:
+    configure("json", "debug")
+    get_logger().debug("started")
+    logging.getLogger("httpx").debug("GET %s", CANARY)
+    assert [line["event"] for line in lines()] == ["started"]
+
+
+def test_the_console_shows_the_same_keys(lines: Lines, capsys: pytest.CaptureFixture[str]) -> None:
+    configure("console", "info")
+    get_logger().info("posted", district="lakeside", title=CANARY)
+    shown = capsys.readouterr().out
+    assert "lakeside" in shown
+    assert CANARY not in shown
