@@ -193,7 +193,7 @@ async def finish(
             sum(held.values()),
             {**held, **deferred},
         )
-        if stopped_by is None and run.kind == "nightly":
+        if stopped_by is None:
             await connection.execute(
                 "UPDATE district SET decided_revision = $2 WHERE district_id = $1",
                 run.district_id,

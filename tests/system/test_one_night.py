@@ -1,18 +1,18 @@
 """One night, end to end: real Kafka, real Postgres, the real daemon, real submissions."""
 
-import json
 import random
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 
 from consumer.sandbox.oracle import Oracle, compare, periods_by_class
 from consumer.sandbox.schoolday import SCHOOL, Record, school_day
+from tests.evening import Evening
 from tests.system.town import ZONE, Town, soon, until
 
 # Results sent and not yet settled when a process dies, in each of the rounds.
@@ -101,7 +101,7 @@ async def _expire_lease(town: Town) -> None:
 async def test_an_evening_at_each_boundary_of_the_guide(town: Town) -> None:
     """49 and 50 characters, 8.0 and 8.5, a zero, an Excluded one, a closed period."""
     now = datetime.now(ZONE)
-    evening = _Evening(town, now)
+    evening = Evening(town.roster, town.district, now)
     evening.assess("forty-nine", title="x" * 49)
     evening.assess("fifty", title="x" * 50)
     evening.assess("closed", assigned_days=-100, due_days=-80)
@@ -151,7 +151,7 @@ async def test_an_evening_at_each_boundary_of_the_guide(town: Town) -> None:
 
 
 async def test_skyward_away_at_the_cutoff_loses_nothing(town: Town) -> None:
-    evening = _Evening(town, datetime.now(ZONE))
+    evening = Evening(town.roster, town.district, datetime.now(ZONE))
     evening.assess("quiz", title="Quiz")
     for n in range(len(evening.students)):
         evening.grade("quiz", n, "8")
@@ -170,96 +170,7 @@ async def test_skyward_away_at_the_cutoff_loses_nothing(town: Town) -> None:
     assert town.skyward.counts()["results"] == len(evening.students)
 
 
-class _Evening:
-    """Hand-written events of one class, its teacher in the group."""
-
-    def __init__(self, town: Town, now: datetime) -> None:
-        self._town = town
-        self._now = now
-        roster = town.roster
-        self._class_id = min(c for c in roster.classes if len(roster.students_of(c)) > 6)
-        self._school = roster.classes[self._class_id].school
-        self.students = sorted(roster.students_of(self._class_id))
-        self.records: list[Record] = []
-        self._version = 0
-        self._event(
-            "passback-group-changed",
-            ("t-1",),
-            {"teacher_id": "t-1", "member": True},
-            days=-100,
-        )
-
-    def assess(
-        self, name: str, *, title: str = "Quiz", assigned_days: int = -5, due_days: int = -1
-    ) -> None:
-        self._event(
-            "assessment-changed",
-            (name, "c-1"),
-            {
-                "assessment_id": name,
-                "class_id": "c-1",
-                "title": title,
-                "type": "Quiz",
-                "format": "simple",
-                "grading_scale": "points",
-                "points_possible": "10",
-                "include_in_final_grade": True,
-                "assigned_by": {"user_id": "t-1", "in_sis": True},
-                "assigned_at": (self._now + timedelta(days=assigned_days)).isoformat(),
-                "due_at": (self._now + timedelta(days=due_days)).isoformat(),
-                "status": "active",
-                "class_sourced_id": self._class_id,
-                "school_sourced_id": self._school,
-                "assignees": [
-                    {"student_id": f"s-{i}", "sourced_id": s} for i, s in enumerate(self.students)
-                ],
-            },
-        )
-
-    def grade(
-        self,
-        assessment: str,
-        student: int,
-        score: str | None,
-        *,
-        completion: str = "graded",
-        submission: str | None = "on_time",
-    ) -> None:
-        self._event(
-            "grade-changed",
-            (assessment, "c-1", f"s-{student}"),
-            {
-                "assessment_id": assessment,
-                "class_id": "c-1",
-                "student_id": f"s-{student}",
-                "score": score,
-                "completion": completion,
-                "submission": submission,
-            },
-        )
-
-    def _event(
-        self, topic: str, key: tuple[str, ...], data: dict[str, Any], days: float = 0
-    ) -> None:
-
-        self._version += 1
-        subject = "/".join((self._town.district, *key))
-        at = self._now + timedelta(days=days) - timedelta(minutes=30)
-        event = {
-            "specversion": "1.0",
-            "id": f"e-{self._version}",
-            "source": "/otus/gradebook",
-            "type": f"com.otus.{topic}.v1",
-            "subject": subject,
-            "time": at.isoformat(),
-            "data": {"district_id": self._town.district, "version": self._version} | data,
-        }
-        self.records.append(
-            Record(topic, subject, json.dumps(event).encode(), int(self._now.timestamp() * 1000))
-        )
-
-
-def _reason(town: Town, evening: _Evening, assessment: str, student: int) -> str:
+def _reason(town: Town, evening: Evening, assessment: str, student: int) -> str:
     answer = town.answer(
         *("explain", town.district, "--assessment", assessment),
         *("--class", "c-1", "--student", f"s-{student}"),

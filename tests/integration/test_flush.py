@@ -1,0 +1,365 @@
+"""Runs of one district on the real store and the stand-in Skyward, told the time."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumer import events
+from consumer.cutoff import Cutoff
+from consumer.district import District, read_district
+from consumer.flush.run import Flusher
+from consumer.gradebook import RunReport
+from consumer.sandbox.roster import read_roster, with_grading_periods
+from consumer.sandbox.schoolday import SCHOOL, district_settings
+from consumer.sandbox.skyward import StandIn, StandInDistrict
+from consumer.skyward import Network, Skyward
+from consumer.store import districts
+from consumer.store.connection import Pool, connect
+from consumer.store.recording import Batch, Position, Record, Recordable, record
+from tests.evening import Evening
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+ZONE = "America/Chicago"
+
+
+@dataclass
+class Nights:
+    """One district, its evening's events, and runs of it at moments that the test names."""
+
+    pool: Pool
+    standin: StandIn
+    skyward: StandInDistrict
+    settings: dict[str, Any]
+    evening: Evening
+    network: Network
+    now: datetime = NOW
+    published: int = 0
+    caught_up: bool = True
+
+    async def record(self) -> None:
+        """Records what the evening holds that was not recorded yet."""
+        fresh = self.evening.records[self.published :]
+        batch = Batch()
+        for number, one in enumerate(fresh, start=self.published):
+            key = one.key.encode()
+            at = Position(one.topic, 0, number, datetime.fromtimestamp(one.timestamp_ms / 1e3, UTC))
+            change = events.read(one.topic, key, one.value, (), at.recorded_at)
+            batch.changes.append(Recordable(change, at, Record(key, one.value, ())))
+        self.published += len(fresh)
+        await record(self.pool, batch, self.now)
+
+    async def apply(self, **changes: Any) -> None:
+        self.settings |= changes
+        district = read_district(self.settings).district
+        later = Cutoff(self.now.date() + timedelta(days=30), self.now + timedelta(days=30))
+        await districts.apply(self.pool, district, b"k", b"s", later, later.at, self.now)
+
+    async def flush(self, days: int = 0) -> RunReport:
+        """A run ``days`` later than the one before, with the cutoff at that moment."""
+        self.now += timedelta(days=days, minutes=1)
+        await self.record()
+        flusher = Flusher(
+            pool=self.pool,
+            holder="test",
+            connect=self._connect,
+            await_intake=self._await_intake,
+            now=lambda: self.now,
+            counted=lambda district, tally: None,
+        )
+        stored = await districts.find(self.pool, "lakeside")
+        assert stored is not None
+        cutoff = Cutoff(self.now.astimezone(stored.district.zone).date(), self.now)
+        async with flusher.lease("lakeside") as lease:
+            assert lease is not None
+            return await flusher.flush(lease, stored, "manual", cutoff, timedelta(seconds=1))
+
+    async def _await_intake(self, wait: timedelta) -> bool:
+        return self.caught_up
+
+    @asynccontextmanager
+    async def _connect(self, stored: Any, district: District) -> AsyncIterator[Skyward]:
+        async with Skyward.connect(
+            district.skyward,
+            self.skyward.client_id,
+            self.skyward.client_secret,
+            network=self.network,
+            now=lambda: self.now,
+            backoff=0.01,
+            delete=True,
+        ) as skyward:
+            yield skyward
+
+    def writes(self) -> list[dict[str, Any]]:
+        return [
+            line
+            for line in self.standin.journal_lines()
+            if line["operation"].startswith(("put", "delete"))
+        ]
+
+    def scores(self) -> dict[str, str | None]:
+        """What Skyward holds, by the student's number in the first class."""
+        number = {s: i for i, s in enumerate(self.evening.students)}
+        return {
+            f"s-{number[line['student']]}": line["score"]
+            for line in self.skyward.gradebook()
+            if line.get("student") in number
+        }
+
+    def titles(self) -> set[str]:
+        return {line["title"] for line in self.skyward.gradebook() if "title" in line}
+
+
+@pytest.fixture
+async def nights(tmp_path: Path, database_url: str) -> AsyncIterator[Nights]:
+    today = NOW.astimezone(read_zone()).date()
+    roster = with_grading_periods(read_roster(SCHOOL / "district"), today)
+    with StandIn(SCHOOL / "district", tmp_path / "j", today=today, district="lakeside") as standin:
+        skyward = standin.district()
+        settings = district_settings(
+            roster,
+            district_id="lakeside",
+            now=NOW,
+            timezone=ZONE,
+            cutoff="22:00",
+            base_url=skyward.base_url,
+            token_url=skyward.token_url,
+        ) | {"effective_date": "2020-01-01", "live_since": "2020-01-01"}
+        pool = await connect(database_url, size=4)
+        evening = Evening(roster, "lakeside", NOW)
+        async with Network(allow_http=True, allowed_networks=loopback()) as network:
+            built = Nights(pool, standin, skyward, settings, evening, network)
+            await built.apply()
+            yield built
+        await pool.close()
+
+
+def read_zone() -> Any:
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(ZONE)
+
+
+def loopback() -> list[Any]:
+    from ipaddress import ip_network
+
+    return [ip_network("127.0.0.0/8")]
+
+
+async def test_a_changed_score_is_sent_and_the_same_score_again_is_not(nights: Nights) -> None:
+    nights.evening.assess("quiz", due_days=5)
+    nights.evening.grade("quiz", 0, "8")
+    nights.evening.grade("quiz", 1, "9")
+    assert (await nights.flush()).results["posted"] == 2
+    before = len(nights.writes())
+
+    nights.evening.grade("quiz", 0, "8.0")
+    report = await nights.flush()
+    assert report.results["posted"] == 0
+    assert len(nights.writes()) == before
+
+    nights.evening.grade("quiz", 1, "10")
+    report = await nights.flush()
+    assert report.results["posted"] == 1
+    assert nights.scores() == {"s-0": "8", "s-1": "10"}
+
+
+async def test_zeros_come_when_the_due_moment_passes_and_a_later_grade_replaces_one(
+    nights: Nights,
+) -> None:
+    nights.evening.assess("quiz", due_days=2)
+    nights.evening.grade("quiz", 0, "8")
+    first = await nights.flush()
+    assert (first.results["posted"], first.zeros_posted) == (1, 0)
+
+    second = await nights.flush(days=3)
+    others = len(nights.evening.students) - 1
+    assert (second.results["posted"], second.zeros_posted) == (others, others)
+
+    nights.evening.grade("quiz", 1, "7", submission="late")
+    third = await nights.flush()
+    assert third.results["posted"] == 1
+    assert nights.scores()["s-1"] == "7"
+    assert (await nights.flush()).results["posted"] == 0
+
+
+async def test_no_zero_is_made_while_intake_is_behind_and_the_next_night_makes_it(
+    nights: Nights,
+) -> None:
+    nights.evening.assess("quiz")
+    nights.evening.grade("quiz", 0, "8")
+    nights.caught_up = False
+    report = await nights.flush()
+    students = len(nights.evening.students)
+    assert report.results["posted"] == 1
+    assert report.reasons == {"intake_behind": students - 1}
+
+    nights.caught_up = True
+    report = await nights.flush()
+    assert report.zeros_posted == students - 1
+
+
+async def test_too_many_zeros_are_all_held_and_everything_else_goes(nights: Nights) -> None:
+    zeros = nights.settings["zeros"] | {"max_count": 3, "max_share": 0.5}
+    await nights.apply(zeros=zeros)
+    nights.evening.assess("quiz")
+    nights.evening.grade("quiz", 0, "8")
+    report = await nights.flush()
+    assert report.results["posted"] == 1
+    assert report.reasons == {"zeros_held": len(nights.evening.students) - 1}
+    assert nights.scores() == {"s-0": "8"}
+
+
+async def test_a_rename_is_sent_and_one_beyond_49_leaves_the_title_while_scores_go_on(
+    nights: Nights,
+) -> None:
+    nights.evening.assess("quiz", due_days=5)
+    nights.evening.grade("quiz", 0, "8")
+    await nights.flush()
+    nights.evening.assess("quiz", due_days=5, title="Unit 3")
+    assert (await nights.flush()).line_items_posted == 1
+    assert nights.titles() == {"Unit 3"}
+    nights.evening.assess("quiz", due_days=5, title="x" * 50)
+    nights.evening.grade("quiz", 0, "9")
+    report = await nights.flush()
+    assert (report.line_items_posted, report.results["posted"]) == (0, 1)
+    assert nights.titles() == {"Unit 3"}
+
+
+async def test_a_category_that_the_teacher_chose_is_kept_when_the_item_is_sent_again(
+    nights: Nights,
+) -> None:
+    nights.evening.assess("quiz", due_days=5)
+    nights.evening.grade("quiz", 0, "8")
+    await nights.flush()
+    (item,) = [line for line in nights.skyward.gradebook() if "title" in line]
+    nights.skyward.act("moveLineItem", line_item=item["sourcedId"], category="cat-project")
+    nights.evening.assess("quiz", due_days=6, title="Moved")
+    assert (await nights.flush()).line_items_posted == 1
+    (item,) = [line for line in nights.skyward.gradebook() if "title" in line]
+    assert (item["title"], item["category"]) == ("Moved", "cat-project")
+
+
+async def test_what_otus_takes_back_after_posting_is_left_alone_and_reported_as_diverged(
+    nights: Nights,
+) -> None:
+    nights.evening.assess("quiz", due_days=5)
+    for student in range(3):
+        nights.evening.grade("quiz", student, "8")
+    await nights.flush()
+    before = len(nights.writes())
+    nights.evening.grade("quiz", 0, "8", submission="excluded")
+    nights.evening.grade("quiz", 1, None, completion="not_started", submission=None)
+    report = await nights.flush(days=10)
+    assert report.reasons["diverged"] == 2
+    assert nights.scores()["s-0"] == "8"
+    zeros = len(nights.evening.students) - 3
+    assert len(nights.writes()) == before + zeros
+
+
+async def test_a_refused_item_is_not_sent_again_until_it_changes(nights: Nights) -> None:
+    nights.evening.assess("quiz", due_days=5)
+    nights.evening.grade("quiz", 0, "8")
+    nights.skyward.fault("status", match="PUT .*/results/", status=422, times=1)
+    report = await nights.flush()
+    assert (report.results["posted"], report.results["rejected"]) == (0, 1)
+    before = len(nights.writes())
+    nights.evening.grade("quiz", 0, "8")
+    report = await nights.flush()
+    assert len(nights.writes()) == before
+    assert report.results["rejected"] == 1
+    nights.evening.grade("quiz", 0, "9")
+    assert (await nights.flush()).results["posted"] == 1
+
+
+async def test_without_the_licence_the_district_stops_and_keeps_everything(
+    nights: Nights,
+) -> None:
+    for number in range(4):
+        nights.evening.assess("quiz", due_days=5, number=number)
+        nights.evening.grade("quiz", 0, "8", number=number)
+    nights.skyward.configure(licensed=False)
+    report = await nights.flush()
+    assert (report.state, report.stopped_by) == ("deferred", "licence_missing")
+    assert report.results["deferred"] == 4
+    nights.skyward.configure(licensed=True)
+    assert (await nights.flush()).results["posted"] == 4
+
+
+async def test_one_forbidden_class_is_rejected_alone_and_tried_once_a_night(
+    nights: Nights,
+) -> None:
+    for number in range(3):
+        nights.evening.assess("quiz", due_days=5, number=number)
+        for student in range(4):
+            nights.evening.grade("quiz", student, "8", number=number)
+    nights.skyward.configure(forbidden_classes=[nights.evening.classes[1]])
+    report = await nights.flush()
+    assert (report.state, report.results["posted"]) == ("done", 8)
+    assert report.reasons == {"forbidden": 4}
+    before = len(nights.writes())
+    await nights.flush()
+    assert len(nights.writes()) == before + 1
+    nights.skyward.configure(forbidden_classes=[])
+    assert (await nights.flush()).results["posted"] == 4
+
+
+async def test_a_line_item_deleted_in_skyward_is_sent_again_before_its_result(
+    nights: Nights,
+) -> None:
+    nights.evening.assess("quiz", due_days=5)
+    nights.evening.grade("quiz", 0, "8")
+    await nights.flush()
+    (item,) = [line for line in nights.skyward.gradebook() if "title" in line]
+    nights.skyward.act("deleteLineItem", line_item=item["sourcedId"])
+    nights.evening.grade("quiz", 0, "9")
+    report = await nights.flush()
+    assert report.results["posted"] == 1
+    assert nights.scores() == {"s-0": "9"}
+
+
+async def test_ids_that_the_server_allocates_are_kept_and_used_again(nights: Nights) -> None:
+    nights.skyward.configure(allocates_ids=True, put_body="pair")
+    nights.evening.assess("quiz", due_days=5)
+    nights.evening.grade("quiz", 0, "8")
+    await nights.flush()
+    nights.evening.grade("quiz", 0, "9")
+    nights.evening.assess("quiz", due_days=5, title="Renamed")
+    report = await nights.flush()
+    assert (report.line_items_posted, report.results["posted"]) == (1, 1)
+    assert nights.scores() == {"s-0": "9"}
+    assert nights.titles() == {"Renamed"}
+
+
+async def test_a_group_that_is_joined_later_lets_everything_of_the_open_period_pass(
+    nights: Nights,
+) -> None:
+    by = {"assigned_by": {"user_id": "t-late", "in_sis": True}}
+    nights.evening.assess("quiz", due_days=5, **by)
+    nights.evening.grade("quiz", 0, "8")
+    assert (await nights.flush()).reasons == {"assigner_not_in_group": 1}
+    before = nights.standin.journal_position()
+    assert (await nights.flush()).reasons == {}
+    assert nights.standin.journal_position() == before
+    nights.evening.join("t-late")
+    assert (await nights.flush()).results["posted"] == 1
+
+
+async def test_a_new_setting_decides_again_what_it_stopped(nights: Nights) -> None:
+    nights.evening.assess("quiz", due_days=5)
+    nights.evening.grade("quiz", 0, "8.5")
+    assert (await nights.flush()).reasons == {"score_not_whole": 1}
+    await nights.apply(rules={"whole_number_rule": "points_possible"})
+    assert (await nights.flush()).results["posted"] == 1
+    assert nights.scores() == {"s-0": "8.5"}
+
+
+async def test_what_changed_after_the_cutoff_waits_for_the_next_night(nights: Nights) -> None:
+    nights.evening.assess("quiz", due_days=5)
+    nights.evening.grade("quiz", 0, "8", after=timedelta(minutes=33))
+    assert (await nights.flush()).results["posted"] == 0
+    assert (await nights.flush(days=1)).results["posted"] == 1
