@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench lock clean
+.PHONY: help install demo test check lock clean
 
 # A name on the PATH may be a shim for what is not installed, so each is asked.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -46,9 +46,6 @@ check: $(INSTALLED) ## format, lint, types, layers, locks
 	  { cat .venv/layers >&2; exit 1; }
 	@echo "check: locks" && $(BIN)/python -m pytest --quiet --quiet tests/unit/test_locks.py
 
-bench: install ## writes bench.json: ratios against ceilings and peers of the same run
-	@$(BIN)/python -m tests.bench
-
 COMPILE := build/lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header $(UPGRADE)
 
@@ -59,5 +56,5 @@ lock: ## writes the locks anew; UPGRADE=--upgrade takes newer versions
 
 clean: ## removes what these targets made here
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	  .import_linter_cache bench.json
+	  .import_linter_cache
 	find consumer tests -name __pycache__ -prune -exec rm -rf {} +

@@ -29,6 +29,9 @@ CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 """A ``time`` further ahead of the record's timestamp counts as that timestamp."""
 
 
+ID_CHARACTERS: Final = 255
+"""No id is longer."""
+
 KEY_BYTES: Final = 2_600
 """A longer key fits no index of Postgres, and stands for nothing real."""
 

@@ -7,9 +7,10 @@ group is kept; nothing is read that could not be recorded.
 """
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -47,6 +48,8 @@ _POLL_MS: Final = 500
 _COMMIT_EVERY: Final = 2.0
 _RETRY_PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _SESSION_MS: Final = 30_000
+# A record's timestamp is any 64-bit number; this one is the last second of the year 8999.
+_LAST_MS: Final = 221_845_391_999_000
 
 
 class Intake:
@@ -68,6 +71,7 @@ class Intake:
         self._committed: dict[TopicPartition, int] = {}
         self._committed_at = 0.0
         self._stopping = asyncio.Event()
+        self._unsought: BaseException | None = None
         self._log = get_logger()
         self.last_poll: float | None = None
         self.assigned: int | None = None
@@ -107,6 +111,10 @@ class Intake:
                 await self._commit(consumer)
 
     async def _turn(self, consumer: AIOKafkaConsumer) -> None:
+        if self._unsought is not None:
+            error, self._unsought = self._unsought, None
+            await self._wait_for_postgres(consumer, error)
+            return
         try:
             polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH)
         except NoOffsetForPartitionError:
@@ -156,7 +164,7 @@ class Intake:
             topic = self._topics[partition.topic]
             consumed[topic] = consumed.get(topic, 0) + len(records)
             for one in records:
-                recorded_at = datetime.fromtimestamp(max(one.timestamp, 0) / 1000, UTC)
+                recorded_at = _instant(one.timestamp)
                 at = Position(partition.topic, partition.partition, one.offset, recorded_at)
                 raw = Record(one.key, one.value, one.headers)
                 try:
@@ -218,22 +226,33 @@ class Intake:
         self._log.error("postgres_unavailable", exc_info=error)
         self.paused = True
         try:
-            for attempt in range(1_000_000):
+            for attempt in itertools.count():
                 # Polling while paused brings nothing and keeps this replica in its group.
                 consumer.pause(*consumer.assignment())
-                await consumer.getmany(timeout_ms=0)
+                with suppress(NoOffsetForPartitionError):
+                    await consumer.getmany(timeout_ms=0)
                 self.last_poll = time.monotonic()
                 pause = _RETRY_PAUSES[min(attempt, len(_RETRY_PAUSES) - 1)]
                 if await _is_set_within(self._stopping, pause):
                     return
-                if await answers(self._pool):
+                if await answers(self._pool) and await self._seek_again(consumer):
                     break
-            # What was polled and not recorded is read again from where the store stands.
-            await self.seek(consumer, consumer.assignment())
             consumer.resume(*consumer.paused())
             self._log.info("postgres_available")
         finally:
             self.paused = False
+
+    async def _seek_again(self, consumer: AIOKafkaConsumer) -> bool:
+        """Goes back to where the store stands; False where Postgres went away again.
+
+        What was polled and not recorded is read again from there.
+        """
+        try:
+            await self.seek(consumer, consumer.assignment())
+        except UNAVAILABLE:
+            return False
+        self._unsought = None
+        return True
 
     # -- offsets ----------------------------------------------------------------------------
 
@@ -266,6 +285,10 @@ class Intake:
             offset = known.get((partition.topic, partition.partition), begins.get(partition, 0))
             consumer.seek(partition, offset)
             self._stored[partition] = offset
+
+    def seek_later(self, error: BaseException) -> None:
+        """Takes in that Postgres did not say where to go on: reading waits until it does."""
+        self._unsought = error
 
     def assigned_to(self, partitions: set[TopicPartition]) -> None:
         """Takes in which partitions this replica has now."""
@@ -314,15 +337,11 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._intake.commit_now(self._consumer)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        for pause in (*_RETRY_PAUSES, None):
-            try:
-                await self._intake.seek(self._consumer, assigned)
-                break
-            except UNAVAILABLE:
-                if pause is None:
-                    raise
-                await asyncio.sleep(pause)
         self._intake.assigned_to(assigned)
+        try:
+            await self._intake.seek(self._consumer, assigned)
+        except UNAVAILABLE as error:
+            self._intake.seek_later(error)
 
 
 class LogEnd:
@@ -394,6 +413,10 @@ async def _started(consumer: AIOKafkaConsumer, kafka: KafkaSettings) -> AsyncIte
         yield
     finally:
         await consumer.stop()
+
+
+def _instant(timestamp_ms: int) -> datetime:
+    return datetime.fromtimestamp(min(max(timestamp_ms, 0), _LAST_MS) / 1000, UTC)
 
 
 def _overtaken(error: OffsetOutOfRangeError) -> ServiceUnavailable:

@@ -598,9 +598,13 @@ def wakes_at(framed: Frame) -> datetime | None:
     instants += [
         _midnight(p.end + timedelta(days=1), zone)
         for p in framed.item.periods
-        if p.end >= tonight.today and p.start <= last and first <= p.end
+        if tonight.today <= p.end < _NO_END and p.start <= last and first <= p.end
     ]
     return min((i for i in instants if i > tonight.cutoff_at), default=None)
+
+
+_NO_END: Final = date(9000, 1, 1)
+"""A grading period that lasts longer ends never: no instant of every zone comes after it."""
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:

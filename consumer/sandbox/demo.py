@@ -274,7 +274,7 @@ class Demo:
             *("explain", DISTRICT, "--assessment", assessment),
             *("--class", class_id, "--student", student),
         )
-        self._console.print(answer, highlight=False, markup=False)
+        self._console.out(answer, highlight=False)
 
     def _say(self, what: str) -> None:
         self._console.print(

@@ -14,6 +14,7 @@ from consumer.events import (
     ASSESSMENT_CHANGED,
     GRADE_CHANGED,
     GROUP_CHANGED,
+    ID_CHARACTERS,
     KEY_BYTES,
     AssessmentChanged,
     Change,
@@ -109,7 +110,7 @@ async def record_within(connection: Connection, batch: Batch, now: datetime) -> 
     recorded: dict[str, int] = {}
     for topic, write in _WRITERS:
         if changes := by_topic.get(topic):
-            recorded[topic] = await write(connection, changes)
+            recorded[topic] = sum([await write(connection, some) for some in _rounds(changes)])
     stale = {topic: len(changes) - recorded[topic] for topic, changes in by_topic.items()}
     if unreadable:
         await _quarantine(connection, unreadable, now)
@@ -154,6 +155,24 @@ async def _known_districts(connection: Connection, changes: Sequence[Recordable]
         "SELECT district_id FROM district WHERE district_id = ANY($1)", sorted(wanted)
     )
     return frozenset(r["district_id"] for r in rows)
+
+
+def _rounds(changes: Sequence[Recordable]) -> list[list[Recordable]]:
+    """The changes in log order, cut so that a tombstone is the last of its key in its round.
+
+    What follows a tombstone is written after it, as if it had come with the next batch.
+    """
+    rounds: list[list[Recordable]] = [[]]
+    tombstones: dict[tuple[str, ...], int] = {}
+    for one in changes:
+        key = one.change.key
+        number = tombstones.get(key, 0)
+        if number == len(rounds):
+            rounds.append([])
+        rounds[number].append(one)
+        if one.change.data is None:
+            tombstones[key] = number + 1
+    return rounds
 
 
 def _newest(
@@ -445,8 +464,10 @@ WHERE m.district_id = s.district_id AND m.teacher_id = s.teacher_id
               ELSE s.changed_at > m.changed_at END)
 RETURNING m.district_id, m.teacher_id, m.changed_at"""
 
+# The revision rises: a run that decides the item just now knows nothing of the change.
 _GROUP_ITEMS: Final = """
-UPDATE assessment a SET decide_from = least(a.decide_from, s.changed_at)
+UPDATE assessment a SET revision = a.revision + 1,
+    decide_from = least(a.decide_from, s.changed_at)
 FROM (SELECT district_id, teacher_id, min(changed_at) AS changed_at
       FROM unnest($1::text[], $2::text[], $3::timestamptz[])
           AS t (district_id, teacher_id, changed_at) GROUP BY 1, 2) s
@@ -478,7 +499,7 @@ async def _quarantine(connection: Connection, rows: Sequence[Unreadable], now: d
     subjects = [_subject(one.record.key) for one in rows]
     await connection.execute(
         _QUARANTINE,
-        [s.partition("/")[0] if s else "" for s in subjects],
+        [_district(s) for s in subjects],
         [one.at.topic for one in rows],
         [one.at.partition for one in rows],
         [one.at.offset for one in rows],
@@ -498,8 +519,14 @@ def _subject(key: bytes | None) -> str | None:
         text = key.decode() if key is not None else None
     except UnicodeDecodeError:
         return None
-    # An index row of Postgres holds so many bytes; a longer key is no key of ours anyway.
+    # A longer key is no key of ours, nor does Postgres' text hold NUL.
     return None if text is None or "\x00" in text or len(key or b"") > KEY_BYTES else text
+
+
+def _district(subject: str | None) -> str:
+    # What is too long for an id would not fit the indexes that begin with the district.
+    first = subject.partition("/")[0] if subject else ""
+    return first if len(first) <= ID_CHARACTERS else ""
 
 
 _QUARANTINE: Final = """

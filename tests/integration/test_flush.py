@@ -338,8 +338,8 @@ async def test_ids_that_the_server_allocates_are_kept_and_used_again(nights: Nig
 async def test_a_group_that_is_joined_later_lets_everything_of_the_open_period_pass(
     nights: Nights,
 ) -> None:
-    by = {"assigned_by": {"user_id": "t-late", "in_sis": True}}
-    nights.evening.assess("quiz", due_days=5, **by)
+    late = {"user_id": "t-late", "in_sis": True}
+    nights.evening.assess("quiz", due_days=5, assigned_by=late)
     nights.evening.grade("quiz", 0, "8")
     assert (await nights.flush()).reasons == {"assigner_not_in_group": 1}
     before = nights.standin.journal_position()

@@ -1,0 +1,219 @@
+"""Applying district files: all are validated before any is written; the same one is no change."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from consumer.cli.session import now
+from consumer.cutoff import Cutoff, next_cutoff
+from consumer.district import OTUS_TYPES, District, DistrictFileInvalid, read_district
+from consumer.errors import UsageError
+from consumer.flush.schedule import first_start
+from consumer.sealing import SealingKeys
+from consumer.settings import Settings
+from consumer.store import districts
+from consumer.store.connection import Pool
+from consumer.store.districts import StoredDistrict
+
+_LARGEST: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A valid district file with the secrets that it names."""
+
+    district: District
+    key: bytes
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one file: ``revision`` is None where it would be the first one."""
+
+    district: District
+    revision: int | None
+    changed: tuple[str, ...]
+    next_cutoff: Cutoff | None
+
+    @property
+    def warning(self) -> str | None:
+        """What the operator should know although it is no mistake."""
+        mapped = len(self.district.categories)
+        if mapped >= OTUS_TYPES:
+            return None
+        return (
+            f"{self.district.district}: {mapped} of Otus' {OTUS_TYPES} assessment types are"
+            " mapped; assessments of the others will be skipped (category_unmapped)."
+        )
+
+
+def read_files(settings: Settings, files: list[Path]) -> list[Wanted]:
+    """Reads and validates all; raises one ``UsageError`` with every mistake of every file."""
+    wanted: list[Wanted] = []
+    problems: list[str] = []
+    named: dict[str, Path] = {}
+    for file in files:
+        try:
+            one = _read(settings, file)
+        except DistrictFileInvalid as error:
+            problems += [f"{file}: {path}: {what}" for path, what in error.problems]
+            continue
+        other = named.setdefault(one.district.district, file)
+        if other is not file:
+            problems.append(f"{file}: district: {one.district.district} is in {other} too")
+        wanted.append(one)
+    if problems:
+        raise UsageError(
+            "\n".join([*problems, "Nothing was applied; correct these and try again."])
+        )
+    return wanted
+
+
+def _read(settings: Settings, file: Path) -> Wanted:
+    content = _parse(file)
+    problems: list[tuple[str, str]] = []
+    try:
+        found = read_district(content)
+    except DistrictFileInvalid as error:
+        found, problems = None, error.problems
+    secrets = []
+    for what, source in (("key", found.key), ("secret", found.secret)) if found else ():
+        try:
+            secrets.append(settings.secret(source, file.parent).get_secret_value().encode())
+        except UsageError as error:
+            kind = "env" if source.env is not None else "file"
+            problems.append((f"skyward.{what}_{kind}", str(error)))
+    if problems or found is None:
+        raise DistrictFileInvalid(problems)
+    return Wanted(_with_absolute_paths(found.district, file.parent), *secrets)
+
+
+def _with_absolute_paths(district: District, beside: Path) -> District:
+    ca_file = district.skyward.ca_file
+    if ca_file is None:
+        return district
+    skyward = district.skyward.model_copy(update={"ca_file": str((beside / ca_file).resolve())})
+    return district.model_copy(update={"skyward": skyward})
+
+
+def _parse(file: Path) -> Any:
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise DistrictFileInvalid([("(the file)", "is larger than any district file")])
+        text = file.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None and (twice := list(_given_twice(node, "", set()))):
+            raise DistrictFileInvalid(twice)
+        return yaml.safe_load(text)
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        what = "is no text in UTF-8"
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 1}"
+        what = f"is no YAML: {error.problem}{line}"
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, DistrictFileInvalid):
+            raise
+        what = "is no YAML"
+    raise DistrictFileInvalid([("(the file)", what)]) from None
+
+
+def _given_twice(node: yaml.Node, path: str, seen: set[int]) -> Iterator[tuple[str, str]]:
+    """The paths of keys that YAML would silently let win over an earlier one."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name = str(key.value)
+            here = f"{path}.{name}" if path else name
+            line = key.start_mark.line + 1
+            if name in lines:
+                yield here, f"is given twice, in lines {lines[name]} and {line}"
+            lines[name] = line
+            yield from _given_twice(value, here, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _given_twice(value, f"{path}.{index}", seen)
+
+
+async def apply_all(
+    pool: Pool, settings: Settings, keys: SealingKeys, wanted: list[Wanted], *, dry_run: bool
+) -> list[Applied]:
+    """Applies what differs from what is stored; with ``dry_run`` only says what would."""
+    jitter = timedelta(seconds=settings.cutoff_jitter_seconds)
+    return [await _apply(pool, jitter, keys, one, dry_run=dry_run) for one in wanted]
+
+
+async def _apply(
+    pool: Pool, jitter: timedelta, keys: SealingKeys, one: Wanted, *, dry_run: bool
+) -> Applied:
+    at = now()
+    district_id = one.district.district
+    stored = await districts.find(pool, district_id)
+    district = _with_live_since(one.district, stored, at)
+    changed = _changed(keys, stored, district, one)
+    if stored is not None and not changed:
+        return Applied(district, stored.revision, (), None)
+    following = next_cutoff(district, at)
+    last = await districts.last_service_date(pool, district_id)
+    while last is not None and following.service_date <= last:
+        following = next_cutoff(district, following.at)
+    if dry_run:
+        return Applied(district, None, changed, following)
+    revision = await districts.apply(
+        pool,
+        district,
+        keys.seal(district_id, "key", one.key),
+        keys.seal(district_id, "secret", one.secret),
+        following,
+        first_start(district_id, following, jitter),
+        at,
+    )
+    return Applied(district, revision, changed, following)
+
+
+def _with_live_since(district: District, stored: StoredDistrict | None, at: datetime) -> District:
+    """Without ``live_since`` in its file a district is live from its first apply on."""
+    if district.live_since is not None:
+        return district
+    first = stored.district.live_since if stored is not None else None
+    since = first or at.astimezone(district.zone).date()
+    return district.model_copy(update={"live_since": since})
+
+
+def _changed(
+    keys: SealingKeys, stored: StoredDistrict | None, district: District, one: Wanted
+) -> tuple[str, ...]:
+    """The settings that differ from the stored ones, by path; a secret by its name only."""
+    if stored is None:
+        return ("everything",)
+    before, after = (d.model_dump(mode="json") for d in (stored.district, district))
+    changed = list(_differing(before, after, ""))
+    for what, sealed, given in (
+        ("key", stored.sealed_key, one.key),
+        ("secret", stored.sealed_secret, one.secret),
+    ):
+        try:
+            same = keys.open(district.district, what, sealed) == given
+        except UsageError:
+            same = False  # sealed with a key that is gone: what is given now is sealed anew
+        if not same:
+            changed.append(f"skyward.{what}")
+    return tuple(changed)
+
+
+def _differing(before: Any, after: Any, path: str) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in sorted(before.keys() | after.keys()):
+            here = f"{path}.{name}" if path else name
+            yield from _differing(before.get(name), after.get(name), here)
+    elif before != after:
+        yield path

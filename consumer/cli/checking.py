@@ -1,0 +1,149 @@
+"""What ``check`` asks: settings, sealing keys, database, schema, Kafka, topics, group.
+
+A check that needs what failed before it is left out: its cure would be the other one's.
+"""
+
+from dataclasses import dataclass
+
+from consumer.cli.session import Session
+from consumer.errors import ServiceUnavailable, UsageError
+from consumer.events import TOPICS
+from consumer.intake import LogEnd
+from consumer.sealing import SealingKeys
+from consumer.settings import KafkaSettings, Settings
+from consumer.store import districts
+from consumer.store.connection import UNREACHABLE, Pool, connect, unreachable
+from consumer.store.migrate import expect_current_schema
+from consumer.store.recording import stored_offsets
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; ``cure`` is None where it passes."""
+
+    check: str
+    passes: bool
+    because: str
+    cure: str | None = None
+
+
+async def check_everything(session: Session) -> list[Check]:
+    """Every check that can be made, in the order in which an operator would mend them."""
+    try:
+        settings = session.settings
+    except UsageError as error:
+        return [
+            Check("settings", False, line, "correct this variable or its file")
+            for line in str(error).splitlines()
+        ]
+    checks = [Check("settings", True, "every variable that is set is valid")]
+    keys, sealing = _sealing(session)
+    checks.append(sealing)
+    known: dict[tuple[str, int], int] | None = None
+    pool, database = await _database(settings)
+    checks.append(database)
+    if pool is not None:
+        try:
+            schema = await _schema(pool)
+            checks.append(schema)
+            if schema.passes:
+                if keys is not None:
+                    checks.append(await _secrets(pool, keys))
+                topics = [settings.kafka_topic_prefix + name for name in TOPICS]
+                known = await stored_offsets(pool, topics)
+        finally:
+            await pool.close()
+    return checks + await _kafka(settings, known)
+
+
+def _sealing(session: Session) -> tuple[SealingKeys | None, Check]:
+    try:
+        keys = session.sealing_keys
+    except UsageError as error:
+        return None, Check(
+            "sealing key",
+            False,
+            str(error),
+            "write what 'passback secrets new-key' prints to a file and name it in"
+            " PASSBACK_SEALING_KEY_FILE",
+        )
+    return keys, Check("sealing key", True, "the key file can be read and holds valid keys")
+
+
+async def _database(settings: Settings) -> tuple[Pool | None, Check]:
+    url = settings.database_url.get_secret_value()
+    try:
+        pool = await connect(url, size=1)
+    except UNREACHABLE as error:
+        return None, Check(
+            "database",
+            False,
+            unreachable(url, error),
+            "start Postgres or correct PASSBACK_DATABASE_URL",
+        )
+    return pool, Check("database", True, "Postgres answers")
+
+
+async def _schema(pool: Pool) -> Check:
+    try:
+        async with pool.acquire() as connection:
+            await expect_current_schema(connection)
+    except ServiceUnavailable as error:
+        cure = "run a newer build" if "newer" in str(error) else "run 'passback migrate'"
+        return Check("schema", False, str(error), cure)
+    return Check("schema", True, "the schema is the one that this build needs")
+
+
+async def _secrets(pool: Pool, keys: SealingKeys) -> Check:
+    closed = []
+    for stored in await districts.find_all(pool):
+        district_id = stored.district.district
+        try:
+            keys.open(district_id, "key", stored.sealed_key)
+            keys.open(district_id, "secret", stored.sealed_secret)
+        except UsageError:
+            closed.append(district_id)
+    if closed:
+        return Check(
+            "district secrets",
+            False,
+            f"no sealing key opens those of {', '.join(closed)}",
+            "add the key that sealed them to the key file, or apply these districts again",
+        )
+    return Check("district secrets", True, "the sealing keys open every district's secrets")
+
+
+async def _kafka(settings: Settings, known: dict[tuple[str, int], int] | None) -> list[Check]:
+    try:
+        kafka = settings.require_kafka()
+        partitions = await LogEnd(kafka).partitions()
+    except (UsageError, ServiceUnavailable) as error:
+        cure = "start Kafka or correct PASSBACK_KAFKA_BOOTSTRAP_SERVERS"
+        return [Check("kafka", False, str(error), cure)]
+    checks = [Check("kafka", True, f"Kafka at {','.join(kafka.bootstrap_servers)} answers")]
+    for topic, count in partitions.items():
+        if count:
+            checks.append(Check(f"topic {topic}", True, f"it has {count} partitions"))
+        else:
+            cure = (
+                "create it (cleanup.policy=compact), grant Describe on it, or correct"
+                " PASSBACK_KAFKA_TOPIC_PREFIX"
+            )
+            checks.append(Check(f"topic {topic}", False, "Kafka has no such topic", cure))
+    if known is not None:
+        checks.append(_group(kafka, known))
+    return checks
+
+
+def _group(kafka: KafkaSettings, known: dict[tuple[str, int], int]) -> Check:
+    name = f"group {kafka.group_id}"
+    if known:
+        return Check(name, True, f"it goes on where the store stands, in {len(known)} partitions")
+    if kafka.start is not None:
+        return Check(name, True, f"its first start reads from the {kafka.start} record on")
+    return Check(
+        name,
+        False,
+        "it has never read these topics, and where it begins is not said",
+        "set PASSBACK_KAFKA_START to earliest (all that Kafka holds) or latest (only what comes)",
+    )

@@ -1,0 +1,56 @@
+"""``report --csv``: a row a grade, safe to open in a spreadsheet."""
+
+import csv
+import sys
+from typing import Final
+
+from consumer.gradebook import RunReport
+from consumer.store.connection import Pool
+from consumer.store.explaining import RunGrade, grades_of_run
+
+COLUMNS: Final = (
+    "service_date",
+    "assessment",
+    "class",
+    "student",
+    "title",
+    "outcome",
+    "reason",
+    "detail",
+    "score",
+    "origin",
+    "at",
+)
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+async def write_csv(pool: Pool, report: RunReport) -> None:
+    """Writes the grades that the run decided or sent to stdout, in key order."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    async for page in grades_of_run(pool, report):
+        writer.writerows(_row(report, one) for one in page)
+
+
+def safe_cell(value: object) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _row(report: RunReport, one: RunGrade) -> list[str]:
+    return [
+        safe_cell(value)
+        for value in (
+            report.service_date.isoformat(),
+            *one.key,
+            one.title,
+            one.outcome,
+            one.reason,
+            one.detail,
+            one.score,
+            one.origin,
+            one.at.isoformat(),
+        )
+    ]

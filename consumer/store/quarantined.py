@@ -1,0 +1,214 @@
+"""Events in quarantine: listed, shown, replayed, discarded.
+
+A zero waits while an event of its grade or assessment stands here; when one leaves, the items
+that it kept waiting are marked to be decided again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from consumer.errors import EventUnreadable
+from consumer.events import Change, QuarantineReason
+from consumer.store.connection import Connection, Pool
+from consumer.store.districts import write_audit
+from consumer.store.recording import Batch, Position, Record, Recordable, record_within
+
+_PAGE: Final = 500
+
+Reads = Callable[["Quarantined"], Change]
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """One event as it came, and why it waits; ``district_id`` is '' where the key names none."""
+
+    id: int
+    district_id: str
+    topic: str
+    partition: int
+    offset: int
+    recorded_at: datetime
+    received_at: datetime
+    reason: str
+    detail: str
+    subject: str | None
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What became of a replay: how many were recorded, and which stay, with the reason today."""
+
+    recorded: int
+    stay: Mapping[int, str]
+
+
+async def find_all(
+    pool: Pool, district_id: str | None = None, limit: int = 1000
+) -> list[Quarantined]:
+    """The events in quarantine, oldest first; of one district, or all."""
+    rows = await pool.fetch(
+        f"SELECT {_COLUMNS} FROM quarantine WHERE ($1::text IS NULL OR district_id = $1)"
+        " ORDER BY id LIMIT $2",
+        district_id,
+        limit,
+    )
+    return [_quarantined(row) for row in rows]
+
+
+async def find(pool: Pool, ids: Sequence[int]) -> list[Quarantined]:
+    """Those of ``ids`` that are there, oldest first."""
+    rows = await pool.fetch(
+        f"SELECT {_COLUMNS} FROM quarantine WHERE id = ANY($1) ORDER BY id", list(ids)
+    )
+    return [_quarantined(row) for row in rows]
+
+
+async def count(pool: Pool) -> int:
+    """How many events are in quarantine."""
+    found = await pool.fetchval("SELECT count(*) FROM quarantine")
+    assert isinstance(found, int)
+    return found
+
+
+async def count_of_unknown_district(pool: Pool, district_id: str) -> int:
+    """How many events of the district came before it was applied."""
+    found = await pool.fetchval(
+        "SELECT count(*) FROM quarantine WHERE district_id = $1 AND reason = $2",
+        district_id,
+        QuarantineReason.UNKNOWN_DISTRICT,
+    )
+    assert isinstance(found, int)
+    return found
+
+
+async def replay(
+    pool: Pool,
+    read: Reads,
+    ids: Sequence[int] | None,
+    now: datetime,
+    progress: Callable[[int], None],
+) -> Replayed:
+    """Records again what can be read now, in the order of the log; None: everything.
+
+    ``read`` raises ``EventUnreadable``. An event that is older than what is stored changes
+    nothing and leaves the quarantine all the same. ``progress`` is told how many were tried.
+    """
+    recorded, stay = 0, dict[int, str]()
+    after: tuple[str, int, int] = ("", -1, -1)
+    while True:
+        rows = await pool.fetch(_IN_LOG_ORDER, None if ids is None else list(ids), *after, _PAGE)
+        if not rows:
+            return Replayed(recorded, stay)
+        page = [_quarantined(row) for row in rows]
+        after = (page[-1].topic, page[-1].partition, page[-1].offset)
+        async with pool.acquire() as connection, connection.transaction():
+            done, left = await _replay_page(connection, read, page, now)
+        recorded += done
+        stay |= left
+        progress(len(page))
+
+
+async def _replay_page(
+    connection: Connection, read: Reads, page: Sequence[Quarantined], now: datetime
+) -> tuple[int, dict[int, str]]:
+    changes: dict[int, Recordable] = {}
+    stay: dict[int, str] = {}
+    for one in page:
+        try:
+            change = read(one)
+        except EventUnreadable as error:
+            stay[one.id] = f"{error.reason}: {error.detail}"
+            continue
+        at = Position(one.topic, one.partition, one.offset, one.recorded_at)
+        changes[one.id] = Recordable(change, at, one.record)
+    known = await connection.fetch(
+        "SELECT district_id FROM district WHERE district_id = ANY($1) FOR KEY SHARE",
+        sorted({c.change.key[0] for c in changes.values()}),
+    )
+    applied = {row["district_id"] for row in known}
+    for one in page:
+        waits = changes.get(one.id)
+        if waits is not None and waits.change.key[0] not in applied:
+            stay[one.id] = (
+                f"{QuarantineReason.UNKNOWN_DISTRICT}: no district of this id was applied"
+            )
+            del changes[one.id]
+    # Whoever deletes a row is the one who records it: two replays at once do it once.
+    gone = await connection.fetch(
+        "DELETE FROM quarantine WHERE id = ANY($1) RETURNING id", sorted(changes)
+    )
+    ours = {row["id"] for row in gone}
+    # ``changes`` is in the log's order.
+    await record_within(connection, Batch([c for i, c in changes.items() if i in ours]), now)
+    await _decide_again(connection, [one for one in page if one.id in ours], now)
+    for district_id in sorted({c.change.key[0] for i, c in changes.items() if i in ours}):
+        count = sum(1 for i, c in changes.items() if i in ours and c.change.key[0] == district_id)
+        await write_audit(connection, district_id, now, "quarantine_replay", {"events": count})
+    return len(ours), stay
+
+
+async def discard(pool: Pool, ids: Sequence[int], now: datetime) -> list[int]:
+    """Deletes these events unread, with an audit row; nothing where one of them is not there.
+
+    Returns the ids that are not there.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        rows = await connection.fetch(
+            f"SELECT {_COLUMNS} FROM quarantine WHERE id = ANY($1) FOR UPDATE", list(ids)
+        )
+        found = [_quarantined(row) for row in rows]
+        missing = sorted(set(ids) - {one.id for one in found})
+        if missing:
+            return missing
+        await connection.execute("DELETE FROM quarantine WHERE id = ANY($1)", list(ids))
+        await _decide_again(connection, found, now)
+        for one in found:
+            where = {"topic": one.topic, "partition": one.partition, "offset": one.offset}
+            await write_audit(
+                connection, one.district_id, now, "quarantine_discard", {"id": one.id, **where}
+            )
+    return []
+
+
+async def _decide_again(connection: Connection, gone: Sequence[Quarantined], now: datetime) -> None:
+    keys = {tuple(parts[:3]) for one in gone if len(parts := (one.subject or "").split("/")) > 2}
+    if keys:
+        ordered = sorted(keys)
+        await connection.execute(
+            _DECIDE_AGAIN, *(list(part) for part in zip(*ordered, strict=True)), now
+        )
+
+
+_DECIDE_AGAIN: Final = """
+UPDATE assessment a SET decide_from = $4
+FROM unnest($1::text[], $2::text[], $3::text[]) AS k (district_id, assessment_id, class_id)
+WHERE a.district_id = k.district_id AND a.assessment_id = k.assessment_id
+    AND a.class_id = k.class_id AND a.decide_from IS NULL"""
+
+_COLUMNS: Final = """id, district_id, topic, partition, log_offset, recorded_at, received_at,
+    reason, detail, subject, key, value, headers"""
+
+_IN_LOG_ORDER: Final = f"""
+SELECT {_COLUMNS} FROM quarantine
+WHERE ($1::bigint[] IS NULL OR id = ANY($1)) AND (topic, partition, log_offset) > ($2, $3, $4)
+ORDER BY topic, partition, log_offset LIMIT $5"""
+
+
+def _quarantined(row: Any) -> Quarantined:
+    headers = [(bytes.fromhex(n).decode(), bytes.fromhex(c)) for n, c in row["headers"].items()]
+    return Quarantined(
+        id=row["id"],
+        district_id=row["district_id"],
+        topic=row["topic"],
+        partition=row["partition"],
+        offset=row["log_offset"],
+        recorded_at=row["recorded_at"],
+        received_at=row["received_at"],
+        reason=row["reason"],
+        detail=row["detail"],
+        subject=row["subject"],
+        record=Record(row["key"], row["value"], headers),
+    )
