@@ -5,12 +5,13 @@ path at once. Where the keys and secrets come from stands in the file but never 
 ``District``: that is what is stored, shown and given to a run.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, time
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -19,8 +20,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -45,31 +48,52 @@ def _zone(name: str) -> str:
 
 def _wall_clock(value: object) -> object:
     # YAML 1.1 reads an unquoted 22:00 as the sexagesimal integer 1320.
-    if isinstance(value, int):
+    if isinstance(value, int | float):
         raise ValueError('write the time in quotes, such as "22:00"')
-    if isinstance(value, str):
-        try:
-            if len(value) not in (5, 8):
-                raise ValueError
-            return time.fromisoformat(value)
-        except ValueError:
-            raise ValueError('is no time of day such as "22:00"') from None
+    if isinstance(value, time):
+        return value
+    if not isinstance(value, str) or not _WALL_CLOCK.fullmatch(value):
+        raise ValueError('is no time of day such as "22:00"')
+    return time.fromisoformat(value)
+
+
+_WALL_CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?")
+
+
+def _day(value: object) -> object:
+    # Pydantic reads a number as seconds since 1970.
+    if isinstance(value, int | float):
+        raise ValueError("write the day as 2026-08-24")
     return value
 
 
+def _not_empty(days: tuple[Weekday, ...]) -> tuple[Weekday, ...]:
+    if not days:
+        raise ValueError("must name one day at least")
+    return days
+
+
 def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
+    try:
+        parts = urlsplit(value)
+        is_reachable = parts.hostname is not None and parts.port != 0
+    except ValueError:
+        is_reachable = False
+    if not is_reachable or parts.scheme not in ("https", "http") or _BLANK.search(value):
         raise ValueError("is no URL such as https://district.skyward.example/")
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
         raise ValueError("must not hold credentials; use key_file and secret_file")
-    if parts.query or parts.fragment:
+    if "?" in value or "#" in value:
         raise ValueError("must end before any ? or #")
     return value
 
 
+_BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
+
+
 Zone = Annotated[str, AfterValidator(_zone)]
 WallClock = Annotated[time, BeforeValidator(_wall_clock)]
+Day = Annotated[date, BeforeValidator(_day)]
 Url = Annotated[str, AfterValidator(_url)]
 
 
@@ -109,7 +133,9 @@ class Skyward(_Model):
     @classmethod
     def _presets(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            return {**_PRESETS.get(data.get("product", Product.QMLATIV), {}), **data}
+            # An unknown product is one mistake, and not one for every line it would have set.
+            sms2 = data.get("product") == Product.SMS2
+            return {**_PRESETS[Product.SMS2 if sms2 else Product.QMLATIV], **data}
         return data
 
 
@@ -128,11 +154,24 @@ class AssignPlusDays(_Model):
     assign_plus_days: int = Field(default=7, ge=0, le=366)
 
 
+def _which_due_date(value: object) -> str | None:
+    if isinstance(value, Mapping | AssignPlusDays):
+        return ""
+    return "hold" if value == "hold" else None
+
+
 class Rules(_Model):
     """The guide's rules, where a district may choose."""
 
     whole_number_rule: Literal["grade", "points_possible"] = "grade"
-    due_date_missing: AssignPlusDays | Literal["hold"] = AssignPlusDays()
+    due_date_missing: Annotated[
+        Annotated[AssignPlusDays, Tag("")] | Annotated[Literal["hold"], Tag("hold")],
+        Discriminator(
+            _which_due_date,
+            custom_error_type="due_date_missing",
+            custom_error_message="must be hold or assign_plus_days: 7",
+        ),
+    ] = AssignPlusDays()
     excused: Literal["hold_back", "exempt"] = "hold_back"
     over_points_possible: Literal["send", "hold"] = "send"
     after_posting: AfterPosting = AfterPosting()
@@ -156,9 +195,9 @@ class District(_Model):
     name: str = Field(min_length=1, max_length=200)
     timezone: Zone
     cutoff: WallClock
-    service_days: tuple[Weekday, ...] = Field(default=_WEEKDAYS, min_length=1)
-    effective_date: date
-    live_since: date | None = None
+    service_days: Annotated[tuple[Weekday, ...], AfterValidator(_not_empty)] = _WEEKDAYS
+    effective_date: Day
+    live_since: Day | None = None
     skyward: Skyward
     categories: Mapping[str, Identifier] = Field(min_length=1)
     rules: Rules = Rules()
@@ -179,13 +218,6 @@ class _SkywardInFile(Skyward):
     key_env: str | None = None
     secret_file: str | None = None
     secret_env: str | None = None
-
-    @model_validator(mode="after")
-    def _one_source_each(self) -> Self:
-        for what in ("key", "secret"):
-            if bool(getattr(self, f"{what}_file")) == bool(getattr(self, f"{what}_env")):
-                raise ValueError(f"give exactly one of {what}_file and {what}_env")
-        return self
 
 
 class _File(District):
@@ -219,10 +251,13 @@ class DistrictFileInvalid(ValueError):
 
 def read_district(content: object) -> DistrictFile:
     """Validates a parsed district file; raises ``DistrictFileInvalid`` with all mistakes."""
+    problems = list(_source_problems(content))
     try:
         file = _File.model_validate(content)
     except ValidationError as error:
-        raise DistrictFileInvalid([_problem(e) for e in error.errors()]) from None
+        raise DistrictFileInvalid([_problem(e) for e in error.errors()] + problems) from None
+    if problems:
+        raise DistrictFileInvalid(problems)
     stored = file.model_dump(mode="json")
     skyward = stored["skyward"]
     sources = {
@@ -232,11 +267,25 @@ def read_district(content: object) -> DistrictFile:
     return DistrictFile(District.model_validate(stored), sources["key"], sources["secret"])
 
 
+def _source_problems(content: object) -> Iterator[tuple[str, str]]:
+    # Pydantic would ask this only once all else is right, and stop at the first.
+    skyward = content.get("skyward") if isinstance(content, Mapping) else None
+    if not isinstance(skyward, Mapping):
+        return
+    for what in ("key", "secret"):
+        if bool(skyward.get(f"{what}_file")) == bool(skyward.get(f"{what}_env")):
+            yield f"skyward.{what}_file", f"give exactly one of {what}_file and {what}_env"
+
+
 def _problem(error: Any) -> tuple[str, str]:
-    path = ".".join(str(part) for part in error["loc"]) or "(the file)"
+    path = ".".join(str(part) for part in error["loc"] if part != "") or "(the file)"
     if error["type"] == "extra_forbidden":
         return path, "is not known here; see the example in the README's district file"
     if error["type"] == "missing":
         return path, "is required"
+    if error["type"] == "model_type":
+        return path, "must be a mapping of settings to values"
+    if error["type"] == "string_pattern_mismatch":
+        return path, "must not hold / or a control character"
     message = str(error["msg"]).removeprefix("Value error, ")
     return path, message[0].lower() + message[1:]

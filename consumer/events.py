@@ -227,7 +227,8 @@ def _open(
     """The data's bytes, the time and the subject, from either CloudEvents mode."""
     if headers:
         found = {name.lower(): content for name, content in headers}
-        if not found.get("content-type", b"").startswith(_STRUCTURED) and "ce_specversion" in found:
+        structured = found.get("content-type", b"").lower().startswith(_STRUCTURED)
+        if not structured and "ce_specversion" in found:
             return _open_binary(topic, value, found)
     try:
         envelope = _ENVELOPE.decode(value)
@@ -323,4 +324,8 @@ def _instant(value: datetime, field: str) -> datetime:
 
 def _without_values(error: msgspec.ValidationError) -> str:
     # msgspec names the path and the type; only an unknown word of a closed list is quoted.
-    return re.sub(r"Invalid enum value .*? - at", "an unknown word - at", str(error))
+    return _QUOTED.sub("an unknown word - at", str(error))
+
+
+# The word may hold anything, a line break and " - at" too: the path after it begins last.
+_QUOTED: Final = re.compile(r"Invalid enum value .* - at", re.DOTALL)

@@ -166,9 +166,11 @@ class Intake:
             for one in records:
                 recorded_at = _instant(one.timestamp)
                 at = Position(partition.topic, partition.partition, one.offset, recorded_at)
-                raw = Record(one.key, one.value, one.headers)
+                # Kafka lets a header's value be null; such a one says nothing.
+                headers = [(name, content) for name, content in one.headers if content is not None]
+                raw = Record(one.key, one.value, headers)
                 try:
-                    change = events.read(topic, one.key, one.value, one.headers, recorded_at)
+                    change = events.read(topic, one.key, one.value, headers, recorded_at)
                 except EventUnreadable as error:
                     batch.unreadable.append(Unreadable(at, raw, error.reason, error.detail))
                 else:
@@ -267,24 +269,30 @@ class Intake:
     async def seek(self, consumer: AIOKafkaConsumer, partitions: set[TopicPartition]) -> None:
         """Goes to the store's offsets; where it has none, to where this group begins."""
         known = await stored_offsets(self._pool, self._topics)
-        fresh = [p for p in partitions if (p.topic, p.partition) not in known]
-        begins: Mapping[TopicPartition, int] = {}
+        if not known and self._kafka.start == "latest":
+            # Those of the other replicas too: else theirs would look as if added later.
+            everywhere = {
+                TopicPartition(topic, number)
+                for topic in self._topics
+                for number in consumer.partitions_for_topic(topic) or ()
+            }
+            known = await self._begin(await consumer.end_offsets(partitions | everywhere))
+        fresh = {p for p in partitions if (p.topic, p.partition) not in known}
         if fresh:
             # A partition that was added later is read from its beginning, whatever the start.
-            latest = self._kafka.start == "latest" and not known
-            ask = consumer.end_offsets if latest else consumer.beginning_offsets
-            begins = await ask(fresh)
-            await store_offsets(
-                self._pool, {(p.topic, p.partition): offset for p, offset in begins.items()}
-            )
-            for p, offset in begins.items():
-                self._log.info(
-                    "partition_begun", topic=p.topic, partition=p.partition, offset=offset
-                )
+            known |= await self._begin(await consumer.beginning_offsets(fresh))
         for partition in partitions:
-            offset = known.get((partition.topic, partition.partition), begins.get(partition, 0))
+            offset = known[partition.topic, partition.partition]
             consumer.seek(partition, offset)
             self._stored[partition] = offset
+
+    async def _begin(self, offsets: Mapping[TopicPartition, int]) -> dict[tuple[str, int], int]:
+        """Stores where partitions begin that were never read; returns it by topic and number."""
+        begins = {(p.topic, p.partition): offset for p, offset in offsets.items()}
+        await store_offsets(self._pool, begins)
+        for (topic, partition), offset in begins.items():
+            self._log.info("partition_begun", topic=topic, partition=partition, offset=offset)
+        return begins
 
     def seek_later(self, error: BaseException) -> None:
         """Takes in that Postgres did not say where to go on: reading waits until it does."""

@@ -36,11 +36,13 @@ def closed_period_between(
 def _lies_under(
     period: AcademicSession, terms: set[str], sessions: Mapping[str, AcademicSession]
 ) -> bool:
+    # A term counts by its id even where the server lists grading periods alone.
     seen: set[str] = set()
-    node: AcademicSession | None = period
-    while node is not None and node.sourced_id not in seen:
-        if node.sourced_id in terms:
+    above: str | None = period.sourced_id
+    while above is not None and above not in seen:
+        if above in terms:
             return True
-        seen.add(node.sourced_id)
-        node = sessions.get(node.parent) if node.parent else None
+        seen.add(above)
+        session = sessions.get(above)
+        above = session.parent if session is not None else None
     return False

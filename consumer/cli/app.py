@@ -14,12 +14,14 @@ from typing import Annotated, Final
 import typer
 from typer.exceptions import Abort, TyperException
 
-from consumer import __version__
+from consumer import __version__, log
 from consumer.cli import (
     demo,
     district,
+    events,
     explaining,
     flushing,
+    forecasting,
     quarantine,
     reasons,
     running,
@@ -66,13 +68,16 @@ def _every_command(
     ] = False,
 ) -> None:
     ctx.obj = Session(env_file)
+    # What a command prints on stdout is its answer; the daemon sets up its own log.
+    log.configure("console", "error", stream=sys.stderr)
 
 
-for group in (running, flushing, explaining, reasons, demo, zeros):
+for group in (running, flushing, forecasting, explaining, reasons, demo, zeros):
     group.register(app)
 app.add_typer(district.app, name="district")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(events.app, name="events")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

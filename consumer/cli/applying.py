@@ -10,7 +10,14 @@ import yaml
 
 from consumer.cli.session import now
 from consumer.cutoff import Cutoff, next_cutoff
-from consumer.district import OTUS_TYPES, District, DistrictFileInvalid, read_district
+from consumer.district import (
+    OTUS_TYPES,
+    District,
+    DistrictFile,
+    DistrictFileInvalid,
+    SecretSource,
+    read_district,
+)
 from consumer.errors import UsageError
 from consumer.flush.schedule import first_start
 from consumer.sealing import SealingKeys
@@ -75,14 +82,14 @@ def read_files(settings: Settings, files: list[Path]) -> list[Wanted]:
 
 
 def _read(settings: Settings, file: Path) -> Wanted:
-    content = _parse(file)
-    problems: list[tuple[str, str]] = []
+    content, problems = _parse(file)
+    found: DistrictFile | None = None
     try:
         found = read_district(content)
     except DistrictFileInvalid as error:
-        found, problems = None, error.problems
+        problems += error.problems
     secrets = []
-    for what, source in (("key", found.key), ("secret", found.secret)) if found else ():
+    for what, source in _sources(content):
         try:
             secrets.append(settings.secret(source, file.parent).get_secret_value().encode())
         except UsageError as error:
@@ -90,7 +97,20 @@ def _read(settings: Settings, file: Path) -> Wanted:
             problems.append((f"skyward.{what}_{kind}", str(error)))
     if problems or found is None:
         raise DistrictFileInvalid(problems)
-    return Wanted(_with_absolute_paths(found.district, file.parent), *secrets)
+    key, secret = secrets
+    return Wanted(_with_absolute_paths(found.district, file.parent), key, secret)
+
+
+def _sources(content: Any) -> Iterator[tuple[str, SecretSource]]:
+    """Where the secrets are, also of a file that is wrong elsewhere."""
+    skyward = content.get("skyward") if isinstance(content, dict) else None
+    if not isinstance(skyward, dict):
+        return
+    for what in ("key", "secret"):
+        file, env = skyward.get(f"{what}_file"), skyward.get(f"{what}_env")
+        given = [one for one in (file, env) if one]
+        if len(given) == 1 and isinstance(given[0], str):
+            yield what, SecretSource(file or None, env or None)
 
 
 def _with_absolute_paths(district: District, beside: Path) -> District:
@@ -101,15 +121,15 @@ def _with_absolute_paths(district: District, beside: Path) -> District:
     return district.model_copy(update={"skyward": skyward})
 
 
-def _parse(file: Path) -> Any:
+def _parse(file: Path) -> tuple[Any, list[tuple[str, str]]]:
+    """The content, and the keys that are given twice; raises where it is no YAML."""
     try:
         if file.stat().st_size > _LARGEST:
             raise DistrictFileInvalid([("(the file)", "is larger than any district file")])
         text = file.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if node is not None and (twice := list(_given_twice(node, "", set()))):
-            raise DistrictFileInvalid(twice)
-        return yaml.safe_load(text)
+        twice = [] if node is None else list(_given_twice(node, "", set()))
+        return yaml.safe_load(text), twice
     except OSError as error:
         what = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError:

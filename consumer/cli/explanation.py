@@ -45,7 +45,7 @@ _ASKS_SKYWARD: Final = frozenset(
         Reason.GRADING_PERIOD_CLOSED,
     }
 )
-_NOT_READ: Final = "Skyward has not been read for this class yet; the next run reads it"
+_NOT_READ: Final = "not known: Skyward was not read for this class yet"
 _NOBODY: Final = Membership(False, None)
 
 

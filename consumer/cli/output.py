@@ -77,7 +77,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: 
     for row in rows:
         table.add_row(*(Text(_cell(one)) for one in row))
     if table.row_count:
-        _console().print(table)
+        _print(table)
     else:
         say(empty)
 
@@ -89,7 +89,7 @@ def show_fields(pairs: Iterable[tuple[str, object]]) -> None:
     grid.add_column(overflow="fold")
     for name, value in pairs:
         grid.add_row(name, Text(_cell(value)))
-    _console().print(grid)
+    _print(grid)
 
 
 def _cell(value: object) -> str:
@@ -116,7 +116,10 @@ def waiting(what: str) -> Iterator[None]:
         yield
 
 
-def _console() -> Console:
+def _print(table: Table) -> None:
     console = Console(markup=False, highlight=False, emoji=False)
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
-    return console
+    with console.capture() as drawn:
+        console.print(table)
+    # Without the blanks that fill a table's lines, what is copied from it is what it says.
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in drawn.get().splitlines()))

@@ -78,7 +78,10 @@ def show(
     if as_json:
         emit_json(shape)
     else:
-        show_fields(shape.items())
+        show_fields(
+            (name, ", ".join(value) if isinstance(value, list) else value)
+            for name, value in shape.items()
+        )
 
 
 def _listed(one: Quarantined) -> dict[str, Any]:

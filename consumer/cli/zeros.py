@@ -85,6 +85,9 @@ def release(
         return await held_zeros.rule(pool, district_id, ZeroRuling.RELEASED, now()), stored
 
     count, stored = session.with_district(district_id, work)
+    if not count:
+        say(f"{district_id}: the breaker holds no zeros")
+        return 0
     say(f"{district_id}: {count} zeros released" + ("" if at_once else "; the next run sends them"))
     if not at_once:
         return 0
@@ -101,4 +104,7 @@ def discard(ctx: typer.Context, district_id: DistrictId) -> None:
         return await held_zeros.rule(pool, district_id, ZeroRuling.DISCARDED, now())
 
     count = session_of(ctx).with_district(district_id, work)
-    say(f"{district_id}: {count} zeros discarded; the next run skips them (zero_not_allowed)")
+    if count:
+        say(f"{district_id}: {count} zeros discarded; the next run skips them (zero_not_allowed)")
+    else:
+        say(f"{district_id}: the breaker holds no zeros")

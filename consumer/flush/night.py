@@ -4,7 +4,7 @@ The flush, the breaker's count and a forecast all walk with the same code.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -35,6 +35,9 @@ from consumer.store.connection import Pool
 from consumer.store.skyward_state import SkywardClass, SkywardDistrict
 from consumer.store.undecided import UndecidedGrade, UndecidedItem
 
+Items = Callable[[bool], AsyncIterator[list[UndecidedItem]]]
+"""The items to look at, a page at a time; where True, only those whose due moment has passed."""
+
 _NOT_A_MEMBER: Final = Membership(False, None)
 # A page that needs more classes than this reads the whole list of them instead of each one.
 _CLASSES_ONE_BY_ONE: Final = 20
@@ -62,7 +65,10 @@ class Portion:
 
 
 class Night:
-    """Everything that one run decides with; Skyward's classes are read as they are met."""
+    """Everything that one run decides with; Skyward's classes are read as they are met.
+
+    ``items`` are those that are undecided at the cutoff, unless it is given.
+    """
 
     def __init__(
         self,
@@ -72,8 +78,14 @@ class Night:
         memberships: dict[str, Membership],
         quarantined: frozenset[str],
         reads: Skyward,
+        items: Items | None = None,
     ) -> None:
         self._pool = pool
+        self._items = items or (
+            lambda due_only: undecided.items(
+                pool, tonight.district.district, tonight.cutoff_at, due_only
+            )
+        )
         self.tonight = tonight
         self._skyward = skyward
         self._memberships = memberships
@@ -101,10 +113,7 @@ class Night:
 
         ``due_only``: only items whose due moment has passed, where a zero could arise.
         """
-        district_id = self.district.district
-        async for page in undecided.items(
-            self._pool, district_id, self.tonight.cutoff_at, due_only
-        ):
+        async for page in self._items(due_only):
             # An item that Skyward has not and whose versions all came after the cutoff waits.
             now = [
                 i

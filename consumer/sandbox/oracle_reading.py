@@ -26,7 +26,7 @@ def envelope(record: Record) -> tuple[str, str, datetime, dict[str, Any]]:
     structured = headers.get("content-type", b"").startswith(b"application/cloudevents+json")
     if "ce_specversion" in headers and not structured:
         try:
-            event: dict[str, Any] = {
+            event: Any = {
                 name.removeprefix("ce_"): value.decode() for name, value in record.headers
             }
         except UnicodeDecodeError:

@@ -1,7 +1,7 @@
 """Events in quarantine: listed, shown, replayed, discarded.
 
-A zero waits while an event of its grade or assessment stands here; when one leaves, the items
-that it kept waiting are marked to be decided again.
+A zero waits while an event of its grade or assessment stands here; the next run finds those
+that wait no more.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -143,7 +143,6 @@ async def _replay_page(
     ours = {row["id"] for row in gone}
     # ``changes`` is in the log's order.
     await record_within(connection, Batch([c for i, c in changes.items() if i in ours]), now)
-    await _decide_again(connection, [one for one in page if one.id in ours], now)
     for district_id in sorted({c.change.key[0] for i, c in changes.items() if i in ours}):
         count = sum(1 for i, c in changes.items() if i in ours and c.change.key[0] == district_id)
         await write_audit(connection, district_id, now, "quarantine_replay", {"events": count})
@@ -164,7 +163,6 @@ async def discard(pool: Pool, ids: Sequence[int], now: datetime) -> list[int]:
         if missing:
             return missing
         await connection.execute("DELETE FROM quarantine WHERE id = ANY($1)", list(ids))
-        await _decide_again(connection, found, now)
         for one in found:
             where = {"topic": one.topic, "partition": one.partition, "offset": one.offset}
             await write_audit(
@@ -172,21 +170,6 @@ async def discard(pool: Pool, ids: Sequence[int], now: datetime) -> list[int]:
             )
     return []
 
-
-async def _decide_again(connection: Connection, gone: Sequence[Quarantined], now: datetime) -> None:
-    keys = {tuple(parts[:3]) for one in gone if len(parts := (one.subject or "").split("/")) > 2}
-    if keys:
-        ordered = sorted(keys)
-        await connection.execute(
-            _DECIDE_AGAIN, *(list(part) for part in zip(*ordered, strict=True)), now
-        )
-
-
-_DECIDE_AGAIN: Final = """
-UPDATE assessment a SET decide_from = $4
-FROM unnest($1::text[], $2::text[], $3::text[]) AS k (district_id, assessment_id, class_id)
-WHERE a.district_id = k.district_id AND a.assessment_id = k.assessment_id
-    AND a.class_id = k.class_id AND a.decide_from IS NULL"""
 
 _COLUMNS: Final = """id, district_id, topic, partition, log_offset, recorded_at, received_at,
     reason, detail, subject, key, value, headers"""

@@ -199,6 +199,57 @@ WITH wanted AS (
 {ITEM_COLUMNS}"""
 
 
+async def items_ahead(
+    pool: Pool,
+    district_id: str,
+    cutoff: datetime,
+    due_only: bool = False,
+    *,
+    classes: Sequence[str] | None,
+) -> AsyncIterator[list[UndecidedItem]]:
+    """The items that a run at a coming ``cutoff`` would look at, whole, with nothing marked yet.
+
+    ``classes`` (Skyward's sourcedIds) are looked at whatever changed; None: every class is.
+    """
+    after = ItemKey("", "")
+    while True:
+        rows = await pool.fetch(
+            _ITEMS_AHEAD,
+            district_id,
+            cutoff,
+            *after,
+            ITEMS,
+            None if classes is None else list(classes),
+        )
+        if not rows:
+            return
+        page = [read_item(row) for row in rows]
+        after = page[-1].key
+        yield [i for i in page if not due_only or _is_due(i, cutoff)]
+        if len(rows) < ITEMS:
+            return
+
+
+# What waking and marking would bring in as well as what is marked already.
+_ITEMS_AHEAD: Final = f"""
+WITH wanted AS (
+    SELECT DISTINCT assessment_id, class_id, true AS whole FROM (
+        (SELECT DISTINCT assessment_id, class_id FROM grade
+         WHERE district_id = $1 AND (assessment_id, class_id) > ($3, $4)
+             AND (decide_from <= $2 OR (kind = 'hold' AND decide_from IS NULL
+                  AND reason IN ('intake_behind', 'event_quarantined')))
+         ORDER BY assessment_id, class_id LIMIT $5)
+        UNION ALL
+        (SELECT assessment_id, class_id FROM assessment
+         WHERE district_id = $1 AND (assessment_id, class_id) > ($3, $4)
+             AND (decide_from <= $2 OR wake_at <= $2
+                  OR (decide_from IS NULL AND ($6::text[] IS NULL OR class_sourced_id = ANY($6))))
+         ORDER BY assessment_id, class_id LIMIT $5)
+    ) found ORDER BY assessment_id, class_id LIMIT $5
+)
+{ITEM_COLUMNS}"""
+
+
 async def grades(
     pool: Pool, district_id: str, page: Sequence[UndecidedItem], cutoff: datetime
 ) -> AsyncIterator[list[UndecidedGrade]]:

@@ -1,0 +1,42 @@
+"""``forecast``: tonight, before it happens."""
+
+import typer
+
+from consumer import daemon
+from consumer.cli.output import emit_json, say, waiting, warn
+from consumer.cli.reports import report_shape, show_report
+from consumer.cli.session import AsJson, DistrictId, now, session_of
+from consumer.flush.forecasting import Forecast
+from consumer.flush.forecasting import forecast as walk
+from consumer.store.connection import Pool
+from consumer.store.districts import StoredDistrict
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the tree."""
+    app.command()(forecast)
+
+
+def forecast(ctx: typer.Context, district_id: DistrictId, as_json: AsJson = False) -> int:
+    """Say what tonight's run would post, skip and hold; writes nothing, only reads Skyward."""
+    session = session_of(ctx)
+    settings, keys = session.settings, session.sealing_keys
+
+    async def work(pool: Pool, stored: StoredDistrict) -> tuple[Forecast, StoredDistrict]:
+        async with daemon.network_of(settings) as network:
+            connects = daemon.connects(keys, network, lambda operation, code, seconds: None)
+            return await walk(pool, connects, stored, now()), stored
+
+    with waiting(f"Looking ahead for {district_id}"):
+        found, stored = session.with_district(district_id, work)
+    if as_json:
+        emit_json(report_shape(found.report))
+    else:
+        show_report(found.report, stored.district.zone)
+        say("")
+    for teacher, items in found.joins.items():
+        warn(
+            f"warning: {teacher} joined the group in mid-period; {items} assessments from before"
+            " would be new in Skyward and may duplicate what was typed there by hand."
+        )
+    return 0 if found.report.state == "done" else 1

@@ -1,0 +1,109 @@
+"""Nights of one district, run in this process and told the time: real store, real stand-in."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from consumer import events
+from consumer.cutoff import Cutoff
+from consumer.district import District, read_district
+from consumer.flush.run import Flusher
+from consumer.gradebook import RunReport
+from consumer.sandbox.skyward import StandIn, StandInDistrict
+from consumer.skyward import Network, Skyward
+from consumer.store import districts
+from consumer.store.connection import Pool
+from consumer.store.recording import Batch, Position, Record, Recordable, record
+from tests.evening import Evening
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+ZONE = "America/Chicago"
+
+
+@dataclass
+class Nights:
+    """One district, its evening's events, and runs of it at moments that the test names."""
+
+    pool: Pool
+    standin: StandIn
+    skyward: StandInDistrict
+    settings: dict[str, Any]
+    evening: Evening
+    network: Network
+    now: datetime = NOW
+    published: int = 0
+    caught_up: bool = True
+
+    async def record(self) -> None:
+        """Records what the evening holds that was not recorded yet."""
+        fresh = self.evening.records[self.published :]
+        batch = Batch()
+        for number, one in enumerate(fresh, start=self.published):
+            key = one.key.encode()
+            at = Position(one.topic, 0, number, datetime.fromtimestamp(one.timestamp_ms / 1e3, UTC))
+            change = events.read(one.topic, key, one.value, (), at.recorded_at)
+            batch.changes.append(Recordable(change, at, Record(key, one.value, ())))
+        self.published += len(fresh)
+        await record(self.pool, batch, self.now)
+
+    async def apply(self, **changes: Any) -> None:
+        self.settings |= changes
+        district = read_district(self.settings).district
+        later = Cutoff(self.now.date() + timedelta(days=30), self.now + timedelta(days=30))
+        await districts.apply(self.pool, district, b"k", b"s", later, later.at, self.now)
+
+    async def flush(self, days: int = 0) -> RunReport:
+        """A run ``days`` later than the one before, with the cutoff at that moment."""
+        self.now += timedelta(days=days, minutes=1)
+        await self.record()
+        flusher = Flusher(
+            pool=self.pool,
+            holder="test",
+            connect=self._connect,
+            await_intake=self._await_intake,
+            now=lambda: self.now,
+            counted=lambda district, tally: None,
+        )
+        stored = await districts.find(self.pool, "lakeside")
+        assert stored is not None
+        cutoff = Cutoff(self.now.astimezone(stored.district.zone).date(), self.now)
+        async with flusher.lease("lakeside") as lease:
+            assert lease is not None
+            return await flusher.flush(lease, stored, "manual", cutoff, timedelta(seconds=1))
+
+    async def _await_intake(self, wait: timedelta) -> bool:
+        return self.caught_up
+
+    @asynccontextmanager
+    async def _connect(self, stored: Any, district: District) -> AsyncIterator[Skyward]:
+        async with Skyward.connect(
+            district.skyward,
+            self.skyward.client_id,
+            self.skyward.client_secret,
+            network=self.network,
+            now=lambda: self.now,
+            backoff=0.01,
+            delete=True,
+        ) as skyward:
+            yield skyward
+
+    def writes(self) -> list[dict[str, Any]]:
+        return [
+            line
+            for line in self.standin.journal_lines()
+            if line["operation"].startswith(("put", "delete"))
+        ]
+
+    def scores(self) -> dict[str, str | None]:
+        """What Skyward holds, by the student's number in the first class."""
+        number = {s: i for i, s in enumerate(self.evening.students)}
+        return {
+            f"s-{number[line['student']]}": line["score"]
+            for line in self.skyward.gradebook()
+            if line.get("student") in number
+        }
+
+    def titles(self) -> set[str]:
+        return {line["title"] for line in self.skyward.gradebook() if "title" in line}

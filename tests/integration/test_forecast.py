@@ -1,0 +1,115 @@
+"""A forecast is the report of the run that then happens, and leaves nothing behind."""
+
+from datetime import timedelta
+from typing import Any
+
+from consumer.cutoff import Cutoff
+from consumer.flush.forecasting import Forecast, forecast
+from consumer.store import districts, runs
+from tests.integration.nights import Nights
+
+_TABLES = ("grade", "assessment", "line_item", "flush_run", "skyward_district", "skyward_class")
+
+
+async def _tonight(nights: Nights) -> Forecast:
+    """The forecast of a run whose cutoff is in a minute."""
+    await nights.record()
+    at = nights.now + timedelta(minutes=1)
+    stored = await districts.find(nights.pool, "lakeside")
+    assert stored is not None
+    cutoff = Cutoff(at.astimezone(stored.district.zone).date(), at)
+    await runs.schedule(nights.pool, "lakeside", cutoff, at, 0)
+    stored = await districts.find(nights.pool, "lakeside")
+    assert stored is not None
+    before, wrote = await _everything(nights), len(nights.writes())
+    found = await forecast(nights.pool, nights._connect, stored, nights.now)
+    assert await _everything(nights) == before
+    assert len(nights.writes()) == wrote
+    return found
+
+
+async def _everything(nights: Nights) -> list[Any]:
+    return [await nights.pool.fetch(f"SELECT * FROM {table} ORDER BY 1, 2") for table in _TABLES]
+
+
+async def _expect_what_happens(nights: Nights) -> Forecast:
+    told = await _tonight(nights)
+    done = await nights.flush()
+    assert told.report.kind == "forecast"
+    assert told.report.cutoff_at == done.cutoff_at
+    assert dict(told.report.results) == dict(done.results)
+    assert dict(told.report.reasons) == dict(done.reasons)
+    assert told.report.zeros_posted == done.zeros_posted
+    assert told.report.line_items_posted == done.line_items_posted
+    return told
+
+
+async def test_a_forecast_is_what_the_run_then_does(nights: Nights) -> None:
+    evening = nights.evening
+    evening.assess("a-1")
+    evening.grade("a-1", 0, "8")
+    evening.grade("a-1", 1, "8.5")
+    evening.grade("a-1", 2, None, completion="in_progress", submission=None)
+    evening.assess("a-2", due_days=3)
+    evening.grade("a-2", 1, None, completion="turned_in")
+    evening.grade("a-3", 1, "7")
+    first = await _expect_what_happens(nights)
+    assert first.report.results["posted"] > 1
+    assert first.report.zeros_posted > 0
+    assert first.joins == {}
+    evening.grade("a-1", 0, "9")
+    evening.grade("a-1", 1, "8.5")
+    again = await _expect_what_happens(nights)
+    assert again.report.results["posted"] == 1
+    quiet = await _expect_what_happens(nights)
+    assert sum(quiet.report.results.values()) == 0
+
+
+async def test_what_the_clock_brings_is_in_the_forecast(nights: Nights) -> None:
+    nights.evening.assess("a-1", due_days=1)
+    await nights.flush()
+    assert nights.scores() == {}
+    nights.now += timedelta(days=2)
+    found = await _expect_what_happens(nights)
+    assert found.report.zeros_posted == len(nights.evening.students)
+
+
+async def test_changed_settings_are_in_the_forecast(nights: Nights) -> None:
+    nights.evening.assess("a-1", type="Kahoot")
+    nights.evening.grade("a-1", 0, "8")
+    await nights.flush()
+    await nights.apply(categories=nights.settings["categories"] | {"Kahoot": "cat-test"})
+    # A manual run leaves the revision to the nightly one; both look at everything.
+    assert (await _expect_what_happens(nights)).report.results["posted"] > 0
+
+
+async def test_a_join_in_mid_period_warns_of_what_may_stand_twice(
+    nights: Nights,
+) -> None:
+    nights.evening.assess("a-1", assigned_by={"user_id": "t-2", "in_sis": True})
+    nights.evening.grade("a-1", 0, "8")
+    nights.evening.join("t-2")
+    found = await _tonight(nights)
+    assert found.joins == {"t-2": 1}
+
+
+async def test_a_paused_district_posts_nothing_tonight(nights: Nights) -> None:
+    nights.evening.assess("a-1")
+    nights.evening.grade("a-1", 0, "8")
+    await districts.pause(nights.pool, "lakeside", nights.now, None, None)
+    found = await _tonight(nights)
+    assert found.report.stopped_by == "district_paused"
+    assert found.report.results["posted"] == 0
+
+
+async def test_a_skyward_that_is_away_is_a_forecast_that_says_so(
+    nights: Nights,
+) -> None:
+    nights.evening.assess("a-1")
+    nights.evening.grade("a-1", 0, "8")
+    await nights.apply(
+        skyward=nights.settings["skyward"] | {"token_url": "http://127.0.0.1:1/token"}
+    )
+    found = await _tonight(nights)
+    assert found.report.state == "deferred"
+    assert found.report.stopped_by is not None

@@ -1,0 +1,585 @@
+"""Recording: the newest version wins, however the log was cut into batches or replayed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from consumer.events import Assigner, QuarantineReason
+from consumer.gradebook import AssessmentStatus, Membership
+from consumer.store import districts
+from consumer.store.connection import Pool, connect
+from consumer.store.recording import (
+    Batch,
+    Position,
+    Record,
+    Recordable,
+    Recorded,
+    Unreadable,
+    record,
+    store_offsets,
+    stored_offsets,
+)
+from tests.recordables import (
+    LAKESIDE,
+    NOON,
+    apply,
+    assessment,
+    batch,
+    cut,
+    grade,
+    member,
+    minute,
+    tombstone,
+)
+
+SHARED_DATABASE = settings(
+    max_examples=30,
+    deadline=None,
+    # Each example has a key of its own in the test's one database.
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """A pool on a database in which the district lakeside was applied."""
+    async with await connect(database_url, size=4) as opened:
+        await apply(opened)
+        yield opened
+
+
+async def record_all(pool: Pool, batches: Sequence[Batch]) -> None:
+    """Records one batch after another."""
+    for one in batches:
+        await record(pool, one, NOON)
+
+
+async def grade_row(pool: Pool, student: str = "s-1") -> dict[str, Any]:
+    """The student's whole row."""
+    row = await pool.fetchrow("SELECT * FROM grade WHERE student_id = $1", student)
+    assert row is not None
+    return dict(row)
+
+
+async def assessment_row(pool: Pool, assessment_id: str = "a-1") -> dict[str, Any]:
+    """The assessment's whole row."""
+    row = await pool.fetchrow("SELECT * FROM assessment WHERE assessment_id = $1", assessment_id)
+    assert row is not None
+    return dict(row)
+
+
+async def everything(pool: Pool) -> list[list[dict[str, Any]]]:
+    """All that recording writes."""
+    return [
+        [dict(row) for row in await pool.fetch(f"SELECT * FROM {table} ORDER BY {table}::text")]
+        for table in ("grade", "assessment", "membership", "quarantine", "intake_offset")
+    ]
+
+
+async def settle_grade(pool: Pool, student: str = "s-1") -> None:
+    """Posts what stands there, as a run would have."""
+    await pool.execute(
+        "UPDATE grade SET state = 'posted', kind = 'post', settled_version = version,"
+        " pending_since = NULL, decide_from = NULL, sent_score = score, sent_at = changed_at,"
+        " sent_status = 'fully graded', sent_origin = 'teacher' WHERE student_id = $1",
+        student,
+    )
+
+
+async def settle_items(pool: Pool) -> None:
+    """Marks all items as decided, as a run would have."""
+    await pool.execute("UPDATE assessment SET decide_from = NULL, settled_version = version")
+
+
+# -- the newest version ---------------------------------------------------------------------
+
+
+@SHARED_DATABASE
+@given(data=st.data())
+async def test_the_newest_grade_wins_whatever_the_order_and_the_batches(
+    pool: Pool, data: st.DataObject
+) -> None:
+    student = f"s-{uuid4()}"
+    times = data.draw(st.lists(st.integers(0, 600), min_size=1, max_size=6))
+    versions = data.draw(st.permutations(list(range(1, len(times) + 1))))
+    changes = [
+        grade(version, times[version - 1], offset, student=student, score=str(version))
+        for offset, version in enumerate(versions)
+    ]
+    at = data.draw(st.lists(st.integers(0, len(changes)), max_size=4))
+    await record_all(pool, cut(changes, at))
+    row = await grade_row(pool, student)
+    newest = len(times)
+    assert (row["version"], row["score"]) == (newest, Decimal(newest))
+    assert row["changed_at"] == minute(times[-1])
+    # Not one of them was sent, so the first of them makes the grade eligible.
+    assert row["pending_since"] == row["decide_from"] == minute(min(times))
+    assert (row["state"], row["kind"]) == ("pending", None)
+
+
+@SHARED_DATABASE
+@given(data=st.data())
+async def test_the_newest_assessment_wins_whatever_the_order_and_the_batches(
+    pool: Pool, data: st.DataObject
+) -> None:
+    item = f"a-{uuid4()}"
+    times = data.draw(st.lists(st.integers(0, 600), min_size=1, max_size=6))
+    versions = data.draw(st.permutations(list(range(1, len(times) + 1))))
+    changes = [
+        assessment(version, times[version - 1], offset, assessment_id=item)
+        for offset, version in enumerate(versions)
+    ]
+    at = data.draw(st.lists(st.integers(0, len(changes)), max_size=4))
+    await record_all(pool, cut(changes, at))
+    row = await assessment_row(pool, item)
+    assert (row["version"], row["title"]) == (len(times), f"Unit {len(times)}")
+    assert row["decide_from"] == minute(min(times))
+
+
+async def test_a_newer_version_after_a_posted_one_is_pending_again_since_it_changed(
+    pool: Pool,
+) -> None:
+    await record(pool, batch(grade(1, 0, score="7")), NOON)
+    await settle_grade(pool)
+    await record(pool, batch(grade(2, 30, score="9")), NOON)
+    row = await grade_row(pool)
+    assert (row["state"], row["score"], row["pending_since"]) == ("pending", 9, minute(30))
+    assert (row["sent_score"], row["settled_version"], row["revision"]) == (7, 1, 2)
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_equal_version_changes_nothing(pool: Pool, together: bool) -> None:
+    first, again = grade(4, 20, 0, score="6"), grade(4, 10, 1, score="1")
+    counted = await _count(pool, cut([first, again], [] if together else [1]))
+    assert counted == ({"grade-changed": 1}, {"grade-changed": 1}, {})
+    row = await grade_row(pool)
+    assert (row["score"], row["changed_at"], row["pending_since"]) == (6, minute(20), minute(20))
+    assert (row["revision"], row["log_offset"]) == (1, 0)
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_older_version_that_came_late_makes_the_grade_eligible_by_its_earlier_time(
+    pool: Pool, together: bool
+) -> None:
+    changes = [grade(3, 50, 0, score="9"), grade(2, 10, 1, score="5")]
+    await record_all(pool, cut(changes, [] if together else [1]))
+    row = await grade_row(pool)
+    assert (row["version"], row["score"], row["changed_at"]) == (3, 9, minute(50))
+    assert row["pending_since"] == row["decide_from"] == minute(10)
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_older_version_that_was_settled_makes_nothing_eligible(
+    pool: Pool, together: bool
+) -> None:
+    await record(pool, batch(grade(2, 10, 0)), NOON)
+    await settle_grade(pool)
+    changes = [grade(3, 50, 1), grade(1, 5, 2), grade(2, 10, 3)]
+    await record_all(pool, cut(changes, [] if together else [1, 2]))
+    assert (await grade_row(pool))["pending_since"] == minute(50)
+
+
+async def test_an_older_version_of_a_grade_that_is_settled_changes_nothing(pool: Pool) -> None:
+    await record(pool, batch(grade(5, 10, 0)), NOON)
+    await settle_grade(pool)
+    before = await grade_row(pool)
+    await record(pool, batch(grade(4, 5, 1)), NOON)
+    assert await grade_row(pool) == before
+
+
+async def test_an_older_assessment_that_was_settled_makes_nothing_eligible(pool: Pool) -> None:
+    await record(pool, batch(assessment(2, 10)), NOON)
+    await settle_items(pool)
+    await record(pool, batch(assessment(3, 50, 3), assessment(1, 0, 4), assessment(2, 10, 5)), NOON)
+    assert (await assessment_row(pool))["decide_from"] == minute(50)
+
+
+async def test_the_whole_range_of_versions_and_scores_is_kept_exactly(pool: Pool) -> None:
+    await record(
+        pool,
+        batch(
+            grade(-(2**63), offset=0, student="least", score="8.000000000000000000000000000001"),
+            grade(2**63 - 1, offset=1, student="most", score="-1E+30"),
+        ),
+        NOON,
+    )
+    least, most = await grade_row(pool, "least"), await grade_row(pool, "most")
+    assert least["version"] == -(2**63)
+    assert least["score"] == Decimal("8.000000000000000000000000000001")
+    assert (most["version"], most["score"]) == (2**63 - 1, Decimal(-(10**30)))
+
+
+# -- tombstones -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_tombstone_removes_the_score_and_keeps_the_version(
+    pool: Pool, together: bool
+) -> None:
+    first = grade(3, 0, 0, score="9")
+    await record_all(pool, cut([first, tombstone(first, 40, 1)], [] if together else [1]))
+    row = await grade_row(pool)
+    assert (row["score"], row["completion"], row["submission"]) == (None, "not_started", None)
+    assert (row["version"], row["changed_at"], row["pending_since"]) == (3, minute(40), minute(0))
+    await record(pool, batch(grade(3, 50, 2, score="9")), NOON)
+    assert (await grade_row(pool))["score"] is None
+    await record(pool, batch(grade(4, 60, 3, score="7")), NOON)
+    assert (await grade_row(pool))["score"] == 7
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_event_after_a_tombstone_brings_the_grade_back(pool: Pool, together: bool) -> None:
+    first = grade(1, 0, 0)
+    log = [first, tombstone(first, 10, 1), grade(2, 20, 2, score="5")]
+    await record_all(pool, cut(log, [] if together else [1, 2]))
+    row = await grade_row(pool)
+    assert (row["version"], row["score"], row["completion"]) == (2, 5, "graded")
+
+
+async def test_a_tombstone_replayed_after_a_newer_event_changes_nothing(pool: Pool) -> None:
+    first = grade(1, 0, 0)
+    gone = tombstone(first, 10, 1)
+    await record_all(pool, cut([first, gone, grade(2, 20, 2, score="5")], [1, 2]))
+    before = await everything(pool)
+    await record(pool, batch(gone), NOON)
+    assert await everything(pool) == before
+
+
+async def test_tombstones_for_unknown_keys_change_nothing(pool: Pool) -> None:
+    nobody = [
+        tombstone(of, 10, 5) for of in (grade(1, student="who"), assessment(1), member(1, True))
+    ]
+    counted = await record(pool, batch(*nobody), NOON)
+    assert set(counted.recorded.values()) == {0}
+    assert set(counted.stale.values()) == {1}
+    assert (await everything(pool))[:4] == [[], [], [], []]
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_assessments_tombstone_deletes_it_until_a_higher_version_comes(
+    pool: Pool, together: bool
+) -> None:
+    first = assessment(2, 0, 0)
+    await record_all(pool, cut([first, tombstone(first, 10, 1)], [] if together else [1]))
+    row = await assessment_row(pool)
+    assert (row["status"], row["version"], row["title"]) == ("deleted", 2, "Unit 2")
+    await record(pool, batch(assessment(2, 20, 2)), NOON)
+    assert (await assessment_row(pool))["status"] == "deleted"
+    await record(pool, batch(assessment(3, 30, 3, status=AssessmentStatus.ACTIVE)), NOON)
+    assert (await assessment_row(pool))["status"] == "active"
+
+
+async def test_a_tombstone_from_another_partition_counts_by_its_time(pool: Pool) -> None:
+    first = grade(1, 30, 7)
+    await record(pool, batch(first), NOON)
+    for changed, expected in ((20, 8), (40, None)):
+        gone = tombstone(first, changed, 0)
+        gone = replace(gone, at=replace(gone.at, partition=1))
+        await record(pool, batch(gone), NOON)
+        assert (await grade_row(pool))["score"] == expected
+
+
+@SHARED_DATABASE
+@given(data=st.data())
+async def test_how_the_log_is_cut_into_batches_makes_no_difference(
+    pool: Pool, data: st.DataObject
+) -> None:
+    made, columns = data.draw(
+        st.sampled_from(
+            [
+                (_a_grade, "version, score, changed_at, log_offset, pending_since, decide_from"),
+                (_an_assessment, "version, title, status, changed_at, log_offset, decide_from"),
+                (_a_membership, "version, member, changed_at, log_offset"),
+            ]
+        )
+    )
+    # A version, or None for a tombstone; the one before all others was settled.
+    said = data.draw(st.lists(st.none() | st.integers(2, 5), min_size=1, max_size=7))
+    times = data.draw(st.lists(st.integers(0, 600), min_size=len(said), max_size=len(said)))
+    at = data.draw(st.lists(st.integers(1, len(said)), max_size=4))
+    rows = []
+    for places in (at, range(len(said) + 1)):
+        subject = str(uuid4())
+        begun = made(subject, 1, 0, 0)
+        await record(pool, batch(begun), NOON)
+        if made is _a_grade:
+            await settle_grade(pool, subject)
+        await settle_items(pool)
+        log = [
+            tombstone(begun, time, offset)
+            if version is None
+            else made(subject, version, time, offset)
+            for offset, (version, time) in enumerate(zip(said, times, strict=True), 1)
+        ]
+        await record_all(pool, cut(log, places))
+        table, column = _place_of(begun)
+        rows.append(
+            await pool.fetch(
+                f"SELECT {columns} FROM {table} WHERE {column} = $1 ORDER BY version", subject
+            )
+        )
+    assert rows[0] == rows[1]
+
+
+def _a_grade(subject: str, version: int, changed: int, offset: int) -> Recordable:
+    return grade(version, changed, offset, student=subject, score=str(version))
+
+
+def _an_assessment(subject: str, version: int, changed: int, offset: int) -> Recordable:
+    return assessment(version, changed, offset, assessment_id=subject)
+
+
+def _a_membership(subject: str, version: int, changed: int, offset: int) -> Recordable:
+    return member(version, version % 2 == 1, changed, offset, teacher=subject)
+
+
+def _place_of(one: Recordable) -> tuple[str, str]:
+    """The table of a change, and the column that its subject's last id is in."""
+    return {
+        "grade-changed": ("grade", "student_id"),
+        "assessment-changed": ("assessment", "assessment_id"),
+        "passback-group-changed": ("membership", "teacher_id"),
+    }[one.change.topic]
+
+
+# -- replays --------------------------------------------------------------------------------
+
+
+async def test_the_same_batch_twice_changes_nothing(pool: Pool) -> None:
+    first = grade(1, 0, 0)
+    whole = batch(
+        first,
+        grade(3, 20, 1, score="9"),
+        tombstone(first, 30, 2),
+        grade(2, 10, 3),
+        assessment(1, 0, 0),
+        tombstone(assessment(1), 5, 1),
+        assessment(2, 10, 2),
+        member(1, True, 0, 0),
+        tombstone(member(1, True), 10, 1),
+        member(2, True, 20, 2),
+    )
+    whole.unreadable.append(_unreadable(b"\xff"))
+    await record(pool, whole, NOON)
+    await settle_items(pool)
+    before = await everything(pool)
+    counted = await record(pool, whole, minute(5))
+    assert await everything(pool) == before
+    assert set(counted.recorded.values()) == {0}
+
+
+async def test_two_replicas_that_record_the_same_at_once_leave_what_one_leaves(
+    pool: Pool,
+) -> None:
+    changes = [
+        grade(version, version, student * 3 + version, student=f"s-{student}", score=str(version))
+        for student in range(100)
+        for version in (1, 2, 3)
+    ]
+    backwards = list(reversed(changes))
+    await asyncio.gather(*(record(pool, batch(*some), NOON) for some in (changes, backwards)))
+    rows = await pool.fetch("SELECT version, score, pending_since FROM grade")
+    assert len(rows) == 100
+    assert {tuple(row) for row in rows} == {(3, Decimal(3), minute(1))}
+
+
+async def test_a_batch_that_fails_leaves_neither_rows_nor_offsets(pool: Pool) -> None:
+    refused = replace(grade(1), at=Position("otus.grade-changed", 0, 2**63 - 1, NOON))
+    with pytest.raises(Exception, match="int64"):
+        await record(pool, batch(assessment(1), refused), NOON)
+    assert await everything(pool) == [[], [], [], [], []]
+
+
+# -- offsets --------------------------------------------------------------------------------
+
+
+async def test_offsets_never_go_back(pool: Pool) -> None:
+    await store_offsets(pool, {("t", 0): 10, ("t", 1): 4})
+    await store_offsets(pool, {("t", 0): 7, ("t", 1): 5})
+    assert await stored_offsets(pool, ["t"]) == {("t", 0): 10, ("t", 1): 5}
+    await record(pool, Batch(next_offsets={("t", 0): 9, ("u", 0): 0}), NOON)
+    assert await stored_offsets(pool, ["t", "u"]) == {("t", 0): 10, ("t", 1): 5, ("u", 0): 0}
+    assert await stored_offsets(pool, ["another"]) == {}
+
+
+async def test_the_offsets_are_stored_with_their_rows(pool: Pool) -> None:
+    await record(pool, batch(grade(1, offset=41), assessment(1, offset=7)), NOON)
+    assert await stored_offsets(pool, ["otus.grade-changed", "otus.assessment-changed"]) == {
+        ("otus.grade-changed", 0): 42,
+        ("otus.assessment-changed", 0): 8,
+    }
+
+
+# -- quarantine -----------------------------------------------------------------------------
+
+
+async def test_an_unknown_districts_event_goes_to_quarantine_with_its_bytes(pool: Pool) -> None:
+    stranger = grade(1, 5, 9, district_id="hillside")
+    counted = await record(pool, batch(stranger, grade(1)), minute(6))
+    assert counted.quarantined == {QuarantineReason.UNKNOWN_DISTRICT: 1}
+    assert counted.recorded == {"grade-changed": 1}
+    [row] = await pool.fetch("SELECT * FROM quarantine")
+    assert (row["district_id"], row["topic"]) == ("hillside", "otus.grade-changed")
+    assert (row["partition"], row["log_offset"], row["reason"]) == (0, 9, "unknown_district")
+    assert row["subject"] == "hillside/a-1/c-7/s-1"
+    assert (row["key"], row["value"]) == (b"hillside/a-1/c-7/s-1", b"the record's value")
+    assert row["headers"] == {b"ce_id".hex(): b"e-1".hex()}
+    assert (row["recorded_at"], row["received_at"]) == (minute(5), minute(6))
+    assert await pool.fetchval("SELECT count(*) FROM grade WHERE district_id = 'hillside'") == 0
+
+
+# Random, so that Postgres cannot compress it into its indexes.
+_CHANCE = Random(7)
+_NO_ID = _CHANCE.randbytes(1_280).hex()
+_FOUR_IDS = "/".join(
+    "".join(chr(_CHANCE.randrange(0x4E00, 0x9FFF)) for _ in range(212)) for _ in "four"
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "district", "subject"),
+    [
+        (None, "", None),
+        (b"", "", ""),
+        (b"\xff\xfe", "", None),
+        (b"lakeside/a\x00", "", None),
+        (b"lakeside/a-1/c-7/s-1", "lakeside", "lakeside/a-1/c-7/s-1"),
+        (_NO_ID.encode(), "", _NO_ID),
+        (_FOUR_IDS.encode(), _FOUR_IDS[:212], _FOUR_IDS),
+        (_FOUR_IDS.encode() * 9, "", None),
+    ],
+    ids=["none", "empty", "bytes", "nul", "ours", "no-id", "longest", "too-long"],
+)
+async def test_any_key_at_all_can_wait_in_quarantine(
+    pool: Pool, key: bytes | None, district: str, subject: str | None
+) -> None:
+    await record(pool, Batch(unreadable=[_unreadable(key)]), NOON)
+    row = await pool.fetchrow("SELECT * FROM quarantine")
+    assert row is not None
+    assert (row["key"], row["district_id"], row["subject"]) == (key, district, subject)
+
+
+def _unreadable(key: bytes | None) -> Unreadable:
+    at = Position("otus.grade-changed", 0, 90, NOON)
+    return Unreadable(at, Record(key, b"{", []), QuarantineReason.NOT_JSON, "no JSON")
+
+
+# -- the teacher group ----------------------------------------------------------------------
+
+
+async def _membership(pool: Pool, teacher: str = "t-100", **changes: Any) -> Membership | None:
+    district = LAKESIDE.model_copy(update=changes)
+    return (await districts.memberships(pool, district)).get(teacher)
+
+
+@SHARED_DATABASE
+@given(data=st.data())
+async def test_joined_left_and_joined_anew_counts_from_the_second_join_in_any_order(
+    pool: Pool, data: st.DataObject
+) -> None:
+    teacher = f"t-{uuid4()}"
+    history = [(1, True, 0), (2, True, 5), (3, False, 10), (4, True, 20), (5, True, 30)]
+    order = data.draw(st.permutations(history))
+    changes = [
+        member(version, joined, changed, offset, teacher=teacher)
+        for offset, (version, joined, changed) in enumerate(order)
+    ]
+    await record_all(pool, cut(changes, data.draw(st.lists(st.integers(0, 5), max_size=4))))
+    assert await _membership(pool, teacher) == Membership(True, minute(20))
+
+
+async def test_membership_follows_the_events_and_else_the_district_file(pool: Pool) -> None:
+    assert await _membership(pool) is None
+    assert await _membership(pool, group=("t-100",)) == Membership(True, None)
+    await record(pool, batch(member(1, True, 5)), NOON)
+    assert await _membership(pool) == Membership(True, minute(5))
+    # Joined before all time, and nothing that was said since took it back.
+    assert await _membership(pool, group=("t-100",)) == Membership(True, None)
+    await record(pool, batch(member(2, False, 10)), NOON)
+    assert await _membership(pool, group=("t-100",)) == Membership(False, None)
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_tombstone_ends_a_membership_and_a_later_join_counts_anew(
+    pool: Pool, together: bool
+) -> None:
+    first = member(1, True, 0, 0)
+    log = [first, tombstone(first, 10, 1), member(2, True, 20, 2)]
+    await record_all(pool, cut(log[:2], [] if together else [1]))
+    assert await _membership(pool) == Membership(False, None)
+    await record_all(pool, [batch(*log)] if together else [batch(log[2])])
+    assert await _membership(pool) == Membership(True, minute(20))
+
+
+async def test_one_poll_that_brings_join_tombstone_and_join_counts_from_the_second_join(
+    pool: Pool,
+) -> None:
+    first = member(1, True, 0, 0)
+    await record(pool, batch(first, tombstone(first, 10, 1), member(2, True, 20, 2)), NOON)
+    assert await _membership(pool) == Membership(True, minute(20))
+
+
+async def test_a_group_change_marks_the_assigners_items_for_deciding(pool: Pool) -> None:
+    await record(
+        pool,
+        batch(
+            assessment(1),
+            assessment(2, assessment_id="a-2"),
+            assessment(3, assessment_id="a-3", assigned_by=Assigner("t-7", True)),
+        ),
+        NOON,
+    )
+    await settle_items(pool)
+
+    async def marked() -> dict[str, datetime | None]:
+        rows = await pool.fetch("SELECT assessment_id, decide_from FROM assessment")
+        return {row["assessment_id"]: row["decide_from"] for row in rows}
+
+    await record(pool, batch(member(1, True, 30)), NOON)
+    assert await marked() == {"a-1": minute(30), "a-2": minute(30), "a-3": None}
+    await settle_items(pool)
+    await record(pool, batch(member(1, True, 30)), NOON)
+    assert await marked() == {"a-1": None, "a-2": None, "a-3": None}
+    await record(pool, batch(tombstone(member(1, True), 40, 2)), NOON)
+    assert await marked() == {"a-1": minute(40), "a-2": minute(40), "a-3": None}
+
+
+# -- counts ---------------------------------------------------------------------------------
+
+
+async def test_every_change_is_counted_as_recorded_stale_or_quarantined(pool: Pool) -> None:
+    first = grade(1, 0, 0)
+    counted = await _count(
+        pool,
+        [
+            batch(first, grade(2, 1, 1), grade(1, 0, 2), tombstone(first, 3, 3), assessment(1)),
+            batch(grade(2, 1, 1), member(1, True), grade(1, district_id="hillside")),
+        ],
+    )
+    assert counted == (
+        {"grade-changed": 2, "assessment-changed": 1, "passback-group-changed": 1},
+        {"grade-changed": 3, "assessment-changed": 0, "passback-group-changed": 0},
+        {QuarantineReason.UNKNOWN_DISTRICT: 1},
+    )
+
+
+async def _count(
+    pool: Pool, batches: Sequence[Batch]
+) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """What several batches added: recorded, stale and quarantined."""
+    counted: list[Recorded] = [await record(pool, one, NOON) for one in batches]
+    sums: tuple[dict[str, int], dict[str, int], dict[str, int]] = ({}, {}, {})
+    for one in counted:
+        for total, part in zip(sums, (one.recorded, one.stale, one.quarantined), strict=True):
+            for name, count in part.items():
+                total[name] = total.get(name, 0) + count
+    return sums
