@@ -38,7 +38,7 @@ from consumer.store.settling import Tally
 
 _TICK: Final = 0.5
 _GAUGES_EVERY: Final = 15.0
-_STUCK_AFTER: Final = 60.0
+_STUCK_AFTER: Final = 180.0
 _LOOP_LATE: Final = 30.0
 
 Observe = Callable[[str, str, float], None]
@@ -321,7 +321,7 @@ class Daemon:
             reasons.append("the event loop was blocked")
         polled = self._intake.last_poll if self._intake is not None else None
         if polled is not None and now - polled > _STUCK_AFTER and not self._stopping.is_set():
-            reasons.append("Kafka was not polled for a minute")
+            reasons.append("Kafka was not polled for three minutes")
         return reasons
 
     def _not_ready(self) -> list[str]:

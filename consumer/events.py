@@ -327,5 +327,5 @@ def _without_values(error: msgspec.ValidationError) -> str:
     return _QUOTED.sub("an unknown word - at", str(error))
 
 
-# The word may hold anything, a line break and " - at" too: the path after it begins last.
-_QUOTED: Final = re.compile(r"Invalid enum value .* - at", re.DOTALL)
+# The word may hold anything, " - at" too: the path after it begins last.
+_QUOTED: Final = re.compile(r"Invalid enum value .* - at")

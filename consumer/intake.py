@@ -88,6 +88,8 @@ class Intake:
         holds what was to be read next.
         """
         await self._expect_start_decided()
+        # Asked before: a consumer waits 40 s for a topic and then does not name it.
+        await LogEnd(self._kafka).read()
         consumer = AIOKafkaConsumer(
             **self._kafka.connection(),
             client_id="skyward-passback",
@@ -367,6 +369,12 @@ class LogEnd:
     async def read(self) -> dict[tuple[str, int], int]:
         """The offset after the last record of each partition."""
         async with self._client() as client:
+            for topic in self._topics:
+                if not client.partitions_for_topic(topic):
+                    raise ServiceUnavailable(
+                        f"Kafka does not show the topic {topic}; create it, allow reading it, or"
+                        " correct PASSBACK_KAFKA_TOPIC_PREFIX."
+                    )
             wanted = [
                 TopicPartition(topic, number)
                 for topic in self._topics
@@ -377,14 +385,16 @@ class LogEnd:
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[AIOKafkaConsumer]:
+        # Without topics of its own: one that waits for none knows all those that there are.
         client = AIOKafkaConsumer(
-            *self._topics,
             **self._kafka.connection(),
             client_id="skyward-passback-log-end",
             group_id=None,
             isolation_level="read_committed",
         )
         async with _started(client, self._kafka):
+            # A task that aiokafka has just made must have begun before it can be ended in order.
+            await asyncio.sleep(0)
             yield client
 
 

@@ -196,7 +196,9 @@ class _Libraries(logging.Handler):
                 where=f"{record.module}.py:{record.lineno} {record.funcName}",
                 exc_info=record.exc_info,
             )
-        except OSError:
+        except (OSError, ValueError):
+            # The stream is full or closed. A library that logs inside its own error handling
+            # must not fail over that: it would never get to answering.
             self.handleError(record)
 
 

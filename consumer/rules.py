@@ -119,7 +119,7 @@ class Case:
     """One grade of a framed item.
 
     ``sent`` is what Skyward acknowledged last; ``quarantined``: an unreadable event with this
-    grade's key waits.
+    grade's key waits. ``held``: the breaker held its zero, and nobody has ruled on it.
     """
 
     frame: Frame
@@ -128,6 +128,7 @@ class Case:
     sent: Sent | None = None
     quarantined: bool = False
     zero_ruling: ZeroRuling | None = None
+    held: bool = False
 
 
 class Asked(StrEnum):
@@ -354,7 +355,8 @@ def _intake_behind(case: Case) -> str | None:
 
 
 def _zeros_held(case: Case) -> str | None:
-    if not case.frame.item.tonight.zeros_held or case.zero_ruling is ZeroRuling.RELEASED:
+    held = case.held or case.frame.item.tonight.zeros_held
+    if not held or case.zero_ruling is ZeroRuling.RELEASED:
         return None
     return "too many zeros in one night: the breaker holds them until an operator decides"
 
@@ -585,8 +587,9 @@ _PAST_DUE: Final = frozenset(
 def wakes_at(framed: Frame) -> datetime | None:
     """The next instant after the cutoff at which the clock alone may change a decision.
 
-    It is the due moment, the effective date's first instant, or the first instant after a
-    grading period that the item touches; None where the clock changes nothing any more.
+    It is the due moment, the effective date's first instant, the first instant after a grading
+    period that the item touches, or tomorrow where only asking Skyward can tell; None where the
+    clock changes nothing any more.
     """
     tonight, zone = framed.item.tonight, framed.item.tonight.district.zone
     if framed.item.assessment is None:
@@ -600,7 +603,19 @@ def wakes_at(framed: Frame) -> datetime | None:
         for p in framed.item.periods
         if tonight.today <= p.end < _NO_END and p.start <= last and first <= p.end
     ]
+    if framed.failed_at < _PASSED and RULES[framed.failed_at].code in _SEEN_BY_ASKING:
+        instants.append(_midnight(tonight.today + timedelta(days=1), zone))
     return min((i for i in instants if i > tonight.cutoff_at), default=None)
+
+
+# No event tells of these, and where nobody handed anything in, no grade tells of the item.
+_SEEN_BY_ASKING: Final = frozenset(
+    {
+        Reason.CATEGORY_INACTIVE,
+        Reason.CATEGORY_NOT_DISTRICT_LEVEL,
+        Reason.GRADING_PERIOD_UNKNOWN,
+    }
+)
 
 
 _NO_END: Final = date(9000, 1, 1)
@@ -684,8 +699,10 @@ def _diverged(case: Case, taken_back: tuple[str, str]) -> Decision:
     policy_name, why = taken_back
     assert case.sent is not None
     policy = getattr(case.frame.item.tonight.district.rules.after_posting, policy_name)
-    # Skyward refuses writes that touch a closed period: then it can only be left and reported.
-    if policy == "leave" or _STUDENT < case.frame.failed_at < _PASSED:
+    # Skyward refuses writes that touch a closed period, and one for a student whose id went with
+    # the assignment cannot be made: then it can only be left and reported.
+    unknown = policy == "exempt" and case.student_id not in _assessment(case).assignees
+    if policy == "leave" or unknown or _STUDENT < case.frame.failed_at < _PASSED:
         return Decision(Kind.SKIP, Reason.DIVERGED, f"{why}; what Skyward shows was left alone")
     if policy == "delete":
         return Decision(Kind.SKIP, Reason.DIVERGED, f"{why}; deleted in Skyward", delete=True)

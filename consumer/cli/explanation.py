@@ -213,6 +213,7 @@ def _verdicts(
         None if row is None else row.sent,
         quarantined="/".join((district.district, *key)) in known.quarantined,
         zero_ruling=ruling,
+        held=row is not None and row.reason is Reason.ZEROS_HELD,
     )
     return [_verdict(rule, failure, was_read=was_read) for rule, failure in verdicts(case)]
 

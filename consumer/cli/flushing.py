@@ -1,6 +1,7 @@
 """``flush``, ``report``, ``runs`` and ``cutoffs``: what was sent when, and what comes next."""
 
 import asyncio
+import math
 from datetime import timedelta
 from typing import Annotated, Final
 
@@ -46,6 +47,8 @@ def flush(
     as_json: AsJson = False,
 ) -> int:
     """Run a district now, as a nightly run with its cutoff at this moment."""
+    if not math.isfinite(wait):
+        raise UsageError("--wait is a number of seconds.")
     session = session_of(ctx)
     settings = session.settings
     stored = session.with_district(district_id, _itself)

@@ -12,7 +12,7 @@ from consumer.flush.run import Connects
 from consumer.gradebook import ItemKey, Kind, Origin, Reason, RunReport
 from consumer.rules import Tonight
 from consumer.skyward import Skyward
-from consumer.store import districts, skyward_state, undecided
+from consumer.store import skyward_state, undecided
 from consumer.store.connection import Pool
 from consumer.store.districts import StoredDistrict
 from consumer.store.skyward_state import SkywardDistrict
@@ -85,8 +85,6 @@ async def _night(pool: Pool, stored: StoredDistrict, cutoff: Cutoff, skyward: Sk
         pool,
         Tonight(stored.district, cutoff.at, cutoff.service_date, intake_caught_up=True),
         read,
-        await districts.memberships(pool, stored.district),
-        await undecided.quarantined_subjects(pool, district_id),
         skyward,
         lambda due_only: undecided.items_ahead(
             pool, district_id, cutoff.at, due_only, classes=classes

@@ -16,6 +16,7 @@ from consumer.gradebook import (
     Kind,
     Membership,
     Origin,
+    Reason,
 )
 from consumer.periods import grading_periods_of
 from consumer.rules import (
@@ -30,7 +31,7 @@ from consumer.rules import (
     frame,
 )
 from consumer.skyward import Skyward
-from consumer.store import undecided
+from consumer.store import districts, undecided
 from consumer.store.connection import Pool
 from consumer.store.skyward_state import SkywardClass, SkywardDistrict
 from consumer.store.undecided import UndecidedGrade, UndecidedItem
@@ -75,8 +76,6 @@ class Night:
         pool: Pool,
         tonight: Tonight,
         skyward: SkywardDistrict,
-        memberships: dict[str, Membership],
-        quarantined: frozenset[str],
         reads: Skyward,
         items: Items | None = None,
     ) -> None:
@@ -88,8 +87,8 @@ class Night:
         )
         self.tonight = tonight
         self._skyward = skyward
-        self._memberships = memberships
-        self._quarantined = quarantined
+        self._memberships: dict[str, Membership] = {}
+        self._quarantined: frozenset[str] = frozenset()
         self._reads = reads
         self._classes: dict[str, SkywardClass] = {}
         self._terms: Mapping[str, tuple[str, ...]] | None = None
@@ -113,7 +112,11 @@ class Night:
 
         ``due_only``: only items whose due moment has passed, where a zero could arise.
         """
+        district = self.district
         async for page in self._items(due_only):
+            # Read after the page: what comes later changes the revision that settling expects.
+            self._memberships = await districts.memberships(self._pool, district)
+            self._quarantined = await undecided.quarantined_subjects(self._pool, district.district)
             # An item that Skyward has not and whose versions all came after the cutoff waits.
             now = [
                 i
@@ -203,7 +206,15 @@ class Night:
             )
             ruling = ZeroRuling(one.zero_ruling) if one.zero_ruling is not None else None
             decision = decide(
-                Case(framed, one.key.student_id, one.grade, one.sent, quarantined, ruling)
+                Case(
+                    framed,
+                    one.key.student_id,
+                    one.grade,
+                    one.sent,
+                    quarantined,
+                    ruling,
+                    held=one.reason is Reason.ZEROS_HELD,
+                )
             )
             # Of someone who handed nothing in, only what the clock made of it is worth a row.
             if one.revision is not None or asks_the_clock(decision):

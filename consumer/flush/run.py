@@ -77,7 +77,12 @@ class Flusher:
         try:
             while True:
                 await asyncio.sleep(_RENEWAL.total_seconds())
-                await runs.renew_lease(self.pool, lease, LEASE)
+                # A database that hangs must not let this holder outlive its own lease.
+                renewed = asyncio.create_task(runs.renew_lease(self.pool, lease, LEASE))
+                try:
+                    await asyncio.wait_for(asyncio.shield(renewed), _RENEWAL.total_seconds())
+                finally:
+                    renewed.cancel()
         except asyncio.CancelledError:
             raise
         except BaseException:
@@ -162,15 +167,15 @@ class Flusher:
                 self.pool,
                 Tonight(district, cutoff.at, cutoff.service_date, caught_up),
                 now_read,
-                await districts.memberships(self.pool, district),
-                await undecided.quarantined_subjects(self.pool, district_id),
                 skyward,
             )
             await self._look_again_at_classes(night, run, stopped_classes)
             held = run.zeros_held
             if held is None:
                 held = await trips_breaker(night)
-                await runs.keep_zeros_verdict(self.pool, lease, run.run_id, held)
+                # While intake is behind zeros are held and not counted: the next attempt asks anew.
+                if caught_up:
+                    await runs.keep_zeros_verdict(self.pool, lease, run.run_id, held)
             night.hold_zeros(held)
             sending = Sending(
                 self.pool,

@@ -49,6 +49,8 @@ WINDOW: Final = 64
 _LINE_ITEMS_AHEAD: Final = 8
 _BATCH: Final = 500
 _CLASSES_THAT_TELL: Final = 3
+_TROUBLES: Final = 5
+"""After so many failures in a row over one line item, the rest of it waits for the next run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,10 @@ class Sending:
         self._succeeded = False
         # Of the page at hand: each line item's acknowledgement, asked for once.
         self._acknowledged: dict[ItemKey, asyncio.Task[_Acknowledged]] = {}
+        self._acknowledged_again: dict[ItemKey, asyncio.Task[_Acknowledged]] = {}
         self._unacknowledged: set[ItemKey] = set()
+        # How often in a row Skyward failed over each line item's results.
+        self._troubles: dict[ItemKey, int] = {}
 
     async def send(self, pages: AsyncIterator[AsyncIterator[Portion]]) -> None:
         """Sends and settles everything; raises ``DistrictStopped`` or ``LeaseLost``."""
@@ -114,6 +119,8 @@ class Sending:
             self._stop = stopped
         if self._stop is None:
             self._judge_forbidden()
+            if self._troubles and not self._succeeded:
+                self._stop_with(Reason.SKYWARD_UNAVAILABLE, "no write of this run was answered")
         await self._settle()
         if self._stop is not None:
             raise self._stop
@@ -121,6 +128,7 @@ class Sending:
     async def _send_page(self, page: AsyncIterator[Portion]) -> None:
         looked_at: list[SettledItem] = []
         self._acknowledged.clear()
+        self._acknowledged_again.clear()
         self._unacknowledged.clear()
         ahead = asyncio.Semaphore(_LINE_ITEMS_AHEAD)
         try:
@@ -140,7 +148,11 @@ class Sending:
             raise _first(group) from None
         if self._stop is not None:
             looked_at.clear()
-        await self._settle([i for i in looked_at if i.key not in self._unacknowledged])
+        # What waits for a verdict on its class keeps its item in sight, should there be none.
+        open_items = self._unacknowledged.union(
+            one.key.item for parked in self._forbidden.values() for one in parked
+        )
+        await self._settle([i for i in looked_at if i.key not in open_items])
 
     def _settle_what_stays(self, portion: Portion) -> list[Decided]:
         """Settles what needs no request; returns what does."""
@@ -187,10 +199,11 @@ class Sending:
 
     async def _acknowledge(self, portion: Portion, *, again: bool = False) -> _Acknowledged:
         """Sees to it that Skyward holds the line item as it should be, once a page."""
-        task = self._acknowledged.get(portion.item.key)
-        if task is None or again:
+        tasks = self._acknowledged_again if again else self._acknowledged
+        task = tasks.get(portion.item.key)
+        if task is None:
             task = asyncio.create_task(self._put_line_item(portion, again=again))
-            self._acknowledged[portion.item.key] = task
+            tasks[portion.item.key] = task
         return await task
 
     async def _put_line_item(self, portion: Portion, *, again: bool) -> _Acknowledged:
@@ -252,7 +265,10 @@ class Sending:
             return
         failure = acknowledged.failure
         if failure is not None:
+            # The results themselves were never sent.
+            failure = replace(failure, status=None, unknown=False)
             if failure.kind is Kind.DEFER:
+                self._note_trouble(portion.item.key, failure)
                 failure = replace(failure, reason=Reason.LINE_ITEM_FAILED)
             for one in posts:
                 posting = self._posting(portion, one, acknowledged.sourced_id)
@@ -275,8 +291,11 @@ class Sending:
             posting = self._posting(portion, one, line_item)
             await self._open.acquire()
             outcome = self._refused_before(portion, posting)
+            if outcome is None and self._troubles.get(portion.item.key, 0) >= _TROUBLES:
+                outcome = _NOT_ASKED
             if outcome is None:
                 outcome = await self._send_one(portion, posting)
+                self._note_trouble(portion.item.key, outcome)
             self._answered += 1
             if self._stop is None or outcome.kind is not Kind.DEFER:
                 self._park_or_settle(portion, one, outcome, posting)
@@ -305,6 +324,14 @@ class Sending:
                 parent = await self._acknowledge(portion, again=True)
                 if parent.failure is None:
                     outcome = await self._skyward.put_result(posting.result)
+                if outcome.reason is Reason.LINE_ITEM_FAILED and outcome.status is not None:
+                    # The parent stands, so it is the student whom Skyward does not know.
+                    outcome = Outcome(
+                        Kind.REJECT,
+                        Reason.STUDENT_UNKNOWN,
+                        "Skyward does not know the student in this class",
+                        status=outcome.status,
+                    )
         self._take_in(portion, outcome)
         return outcome
 
@@ -355,6 +382,12 @@ class Sending:
         for parked in self._forbidden.values():
             self._grades += parked
             parked.clear()
+
+    def _note_trouble(self, key: ItemKey, outcome: Outcome) -> None:
+        if outcome.kind is Kind.DEFER and outcome.scope is Scope.ITEM:
+            self._troubles[key] = self._troubles.get(key, 0) + 1
+        else:
+            self._troubles.pop(key, None)
 
     def _stop_with(self, reason: str, detail: str) -> None:
         if self._stop is None:
@@ -443,7 +476,9 @@ class Sending:
     async def _settle(self, items: list[SettledItem] | None = None) -> None:
         async with self._settling:
             grades, self._grades = self._grades, []
-            line_items, self._line_items = self._line_items, []
+            # Of a line item that was sent twice, the last word counts.
+            line_items = list({one.key: one for one in self._line_items}.values())
+            self._line_items = []
             answered, self._answered = self._answered, 0
             if grades or line_items or items:
                 tally = await settle(
@@ -470,6 +505,13 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+_NOT_ASKED: Final = Outcome(
+    Kind.DEFER,
+    Reason.SKYWARD_UNAVAILABLE,
+    "Skyward failed over this line item again and again; the next run tries it",
+)
 
 
 def _still_forbidden() -> Outcome:

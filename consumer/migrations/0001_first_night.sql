@@ -146,13 +146,13 @@ CREATE TABLE grade (
     -- The state machine: pending -> posted | rejected | skipped, and back with what is new.
     CHECK (CASE state
         WHEN 'pending'  THEN kind IS NULL OR kind IN ('hold', 'defer')
-        WHEN 'posted'   THEN kind = 'post'
-        WHEN 'rejected' THEN kind = 'reject'
-        WHEN 'skipped'  THEN kind = 'skip'
+        WHEN 'posted'   THEN kind IS NOT DISTINCT FROM 'post'
+        WHEN 'rejected' THEN kind IS NOT DISTINCT FROM 'reject'
+        WHEN 'skipped'  THEN kind IS NOT DISTINCT FROM 'skip'
         ELSE false END),
     CHECK ((kind IS NULL OR kind = 'post') = (reason IS NULL)),
     CHECK ((state = 'pending') = (pending_since IS NOT NULL)),
-    CHECK (state <> 'pending' OR kind = 'hold' OR decide_from IS NOT NULL),
+    CHECK (state <> 'pending' OR kind IS NOT DISTINCT FROM 'hold' OR decide_from IS NOT NULL),
     CHECK (state <> 'posted' OR sent_at IS NOT NULL),
     CHECK ((sent_at IS NULL) = (sent_status IS NULL)),
     CHECK ((sent_at IS NULL) = (sent_origin IS NULL))

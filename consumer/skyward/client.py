@@ -51,9 +51,12 @@ _PAGE_BOUND: Final = 32 * 1024 * 1024
 _MOST_PAGES: Final = 10_000
 _TRIES: Final = 3
 _TRIES_THROTTLED: Final = 5
-_UNAVAILABLE_IN_A_ROW: Final = 5
+_TROUBLED_LINE_ITEMS: Final = 3
+"""Over so many line items in a row without one answer, the trouble is the server's."""
 _NOT_THERE: Final = frozenset({404, 410})
 _NOT_OFFERED: Final = frozenset({404, 405, 410, 501})
+# What one class is refused with says nothing of the district; its own writes will tell.
+_NOT_FOR_THIS_CLASS: Final = _NOT_OFFERED | {400, 403, 409, 422}
 _FINAL: Final = frozenset({"tls", "refused_address"})
 _NEXT: Final = re.compile(r'rel\s*=\s*"?next\b', re.IGNORECASE)
 _TROUBLED: Final = (Reason.SKYWARD_UNAVAILABLE, Reason.THROTTLED)
@@ -92,7 +95,8 @@ class Skyward:
         self._origin: Final = URL(self._paths.origin)
         self._origin_httpx: Final = httpx.URL(self._paths.origin)
         self._origin_length: Final = len(self._paths.origin)
-        self._unavailable_in_a_row = 0
+        # The line items over which writes failed without one answer in between.
+        self._troubled: Final = set[str]()
         self._stopped: Outcome | None = None
 
     @classmethod
@@ -153,6 +157,7 @@ class Skyward:
             self._bodies.line_item(item),
             item.sourced_id,
             item.category_sourced_id,
+            line_item=item.sourced_id,
         )
 
     async def put_result(self, result: Result) -> Outcome:
@@ -161,17 +166,20 @@ class Skyward:
             self._paths.result(result.sourced_id),
             self._bodies.result(result),
             result.sourced_id,
+            line_item=result.line_item_sourced_id,
         )
 
     async def delete_line_item(self, sourced_id: str) -> Outcome:
         """Posted as well where Skyward did not know it (any more)."""
         url = self._paths.line_item(sourced_id)
-        return await self._write(Operation.DELETE_LINE_ITEM, url, None, sourced_id)
+        operation = Operation.DELETE_LINE_ITEM
+        return await self._write(operation, url, None, sourced_id, line_item=sourced_id)
 
     async def delete_result(self, sourced_id: str) -> Outcome:
         """Posted as well where Skyward did not know it (any more)."""
         url = self._paths.result(sourced_id)
-        return await self._write(Operation.DELETE_RESULT, url, None, sourced_id)
+        operation = Operation.DELETE_RESULT
+        return await self._write(operation, url, None, sourced_id, line_item=sourced_id)
 
     # --- reads ----------------------------------------------------------------------------
 
@@ -213,7 +221,7 @@ class Skyward:
             "get_class_categories",
             self._paths.class_categories(class_id),
             oneroster.read_categories,
-            _NOT_OFFERED,
+            _NOT_FOR_THIS_CLASS,
         )
         if rows is None:
             return None
@@ -226,7 +234,7 @@ class Skyward:
 
     async def read_class(self, class_id: str) -> SchoolClass | None:
         url = self._paths.class_(class_id)
-        return await self._single("get_class", url, oneroster.read_class)
+        return await self._single("get_class", url, oneroster.read_class, _NOT_FOR_THIS_CLASS)
 
     async def read_line_item(self, sourced_id: str) -> HeldLineItem | None:
         url = self._paths.line_item(sourced_id)
@@ -265,8 +273,14 @@ class Skyward:
             rows += page
         return rows
 
-    async def _single(self, name: str, url: str, read: Callable[[bytes], Row | None]) -> Row | None:
-        reply = await self._read(name, url, _NOT_THERE)
+    async def _single(
+        self,
+        name: str,
+        url: str,
+        read: Callable[[bytes], Row | None],
+        absent: frozenset[int] = _NOT_THERE,
+    ) -> Row | None:
+        reply = await self._read(name, url, absent)
         if reply is None:
             return None
         found = read(reply.body)
@@ -355,6 +369,8 @@ class Skyward:
         content: bytes | None,
         sourced_id: str,
         category: str = "",
+        *,
+        line_item: str,
     ) -> Outcome:
         if self._stopped is not None:
             return self._stopped
@@ -373,10 +389,10 @@ class Skyward:
         method = "DELETE" if content is None else "PUT"
         _, outcome = await self._persist(operation, method, url, content, _WRITE_BOUND, judge)
         if outcome.reason not in _TROUBLED:
-            self._unavailable_in_a_row = 0
+            self._troubled.clear()
         else:
-            self._unavailable_in_a_row += 1
-            if self._unavailable_in_a_row >= _UNAVAILABLE_IN_A_ROW:
+            self._troubled.add(line_item)
+            if len(self._troubled) >= _TROUBLED_LINE_ITEMS:
                 outcome = replace(outcome, scope=Scope.DISTRICT)
         if outcome.scope is Scope.DISTRICT and self._stopped is None:
             self._stopped = replace(outcome, unknown=False, allocated_id=None)

@@ -1,5 +1,6 @@
 """The connection pool: how every statement reaches Postgres."""
 
+import asyncio
 import json
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,6 +79,7 @@ def unreachable(url: str, error: BaseException) -> str:
 async def answers(pool: Pool) -> bool:
     """Whether Postgres answers now."""
     try:
-        return bool(await pool.fetchval("SELECT true", timeout=5))
+        async with asyncio.timeout(5):
+            return bool(await pool.fetchval("SELECT true"))
     except UNAVAILABLE:
         return False

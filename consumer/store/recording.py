@@ -152,7 +152,9 @@ WHERE excluded.next_offset > o.next_offset"""
 async def _known_districts(connection: Connection, changes: Sequence[Recordable]) -> frozenset[str]:
     wanted = {c.change.key[0] for c in changes}
     rows = await connection.fetch(
-        "SELECT district_id FROM district WHERE district_id = ANY($1)", sorted(wanted)
+        "SELECT district_id FROM district WHERE district_id = ANY($1)"
+        " ORDER BY district_id FOR KEY SHARE",
+        sorted(wanted),
     )
     return frozenset(r["district_id"] for r in rows)
 

@@ -238,6 +238,8 @@ UPDATE grade g SET
     detail = CASE WHEN g.revision = s.revision THEN s.detail ELSE g.detail END,
     decided_at = CASE WHEN g.revision = s.revision THEN $2::timestamptz ELSE g.decided_at END,
     refused = CASE WHEN g.revision = s.revision THEN s.refused ELSE g.refused END,
+    zero_ruling = CASE WHEN g.revision = s.revision AND s.kind = 'post' THEN NULL
+                       ELSE g.zero_ruling END,
     settled_version = CASE WHEN g.revision = s.revision AND s.kind NOT IN ('hold', 'defer')
                            THEN s.version ELSE g.settled_version END,
     pending_since = CASE WHEN g.revision <> s.revision THEN g.pending_since

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from consumer import events
 from consumer.cutoff import Cutoff
@@ -55,9 +56,17 @@ class Nights:
         await districts.apply(self.pool, district, b"k", b"s", later, later.at, self.now)
 
     async def flush(self, days: int = 0) -> RunReport:
-        """A run ``days`` later than the one before, with the cutoff at that moment."""
+        """A run by hand ``days`` later than the one before, with the cutoff at that moment."""
         self.now += timedelta(days=days, minutes=1)
         await self.record()
+        return await self.run("manual", self.cutoff())
+
+    def cutoff(self) -> Cutoff:
+        """The cutoff at this moment."""
+        return Cutoff(self.now.astimezone(ZoneInfo(ZONE)).date(), self.now)
+
+    async def run(self, kind: str, cutoff: Cutoff) -> RunReport:
+        """One run of that cutoff; a nightly one goes on where the one before stopped."""
         flusher = Flusher(
             pool=self.pool,
             holder="test",
@@ -68,10 +77,9 @@ class Nights:
         )
         stored = await districts.find(self.pool, "lakeside")
         assert stored is not None
-        cutoff = Cutoff(self.now.astimezone(stored.district.zone).date(), self.now)
         async with flusher.lease("lakeside") as lease:
             assert lease is not None
-            return await flusher.flush(lease, stored, "manual", cutoff, timedelta(seconds=1))
+            return await flusher.flush(lease, stored, kind, cutoff, timedelta(seconds=1))
 
     async def _await_intake(self, wait: timedelta) -> bool:
         return self.caught_up

@@ -306,9 +306,9 @@ async def test_endless_throttling_defers_and_then_stops_the_district() -> None:
         first = await run.skyward.put_result(RESULT)
         assert (first.reason, first.scope, first.unknown) == (Reason.THROTTLED, Scope.ITEM, False)
         assert len(server.asked) == 5
-        rest = [await run.skyward.put_result(RESULT) for _ in range(5)]
-        assert rest[-1].scope is Scope.DISTRICT
-        assert len(server.asked) == 25
+        rest = [await run.skyward.put_result(of_line_item(n)) for n in range(3)]
+        assert [o.scope for o in rest] == [Scope.ITEM, Scope.DISTRICT, Scope.DISTRICT]
+        assert len(server.asked) == 15
 
 
 async def test_a_reset_after_the_write_is_sent_again() -> None:
@@ -330,12 +330,22 @@ async def test_an_answer_that_never_comes_leaves_the_outcome_unknown() -> None:
     assert [code for _, code in run.observed] == ["200", "timeout", "timeout", "timeout"]
 
 
-async def test_five_unavailable_writes_in_a_row_stop_the_district_at_once() -> None:
+def of_line_item(number: int) -> Result:
+    return replace(RESULT, line_item_sourced_id=f"line-item-{number}")
+
+
+async def test_failing_over_three_line_items_in_a_row_stops_the_district_at_once() -> None:
+    async with serving(always(500)) as server, connected(server) as run:
+        outcomes = [await run.skyward.put_result(of_line_item(n)) for n in range(5)]
+    assert [o.scope for o in outcomes] == [Scope.ITEM] * 2 + [Scope.DISTRICT] * 3
+    assert [o.unknown for o in outcomes] == [True] * 3 + [False] * 2
+    assert len(server.asked) == 9
+
+
+async def test_failing_over_one_line_item_again_and_again_is_not_the_districts_fault() -> None:
     async with serving(always(500)) as server, connected(server) as run:
         outcomes = [await run.skyward.put_result(RESULT) for _ in range(7)]
-    assert [o.scope for o in outcomes] == [Scope.ITEM] * 4 + [Scope.DISTRICT] * 3
-    assert [o.unknown for o in outcomes] == [True] * 5 + [False] * 2
-    assert len(server.asked) == 15
+    assert {o.scope for o in outcomes} == {Scope.ITEM}
 
 
 async def test_a_refusal_among_failures_shows_that_skyward_lives() -> None:

@@ -138,7 +138,7 @@ def case(**facts: Any) -> Case:
     """The one student's grade.
 
     ``facts`` are those of ``framed`` and ``student``, ``completion``, ``score``, ``submission``,
-    ``sent`` as ``("8", "teacher")``, ``quarantined_grade`` and ``ruling``.
+    ``sent`` as ``("8", "teacher")``, ``quarantined_grade``, ``held``, ``ruling``.
     Where ``completion`` is not graded there is no score unless one is given.
     """
     completion = Completion(facts.pop("completion", "graded"))
@@ -157,6 +157,7 @@ def case(**facts: Any) -> Case:
         grade=grade,
         sent=None if sent is None else _sent(*sent),
         quarantined=facts.pop("quarantined_grade", False),
+        held=facts.pop("held", False),
         zero_ruling=None if ruling is None else ZeroRuling(ruling),
         frame=framed(**facts),
     )

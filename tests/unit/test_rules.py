@@ -229,6 +229,12 @@ GUIDE: Final = [
     ),
     row("15: assigned on the effective date passes", PASSES, effective_date=date(2026, 11, 16)),
     row(
+        "15: assigned on it passes, though prepared before",
+        PASSES,
+        effective_date=date(2026, 11, 16),
+        changed_at=nov(13),
+    ),
+    row(
         "15: assigned and changed the day before does not",
         "skip before_effective_date",
         effective_date=date(2026, 11, 17),
@@ -427,6 +433,16 @@ ZEROS: Final = [
         zeros_held=True,
         ruling="discarded",
     ),
+    row("one that was held waits on a calm night, too", "hold zeros_held", MISSING_WORK, held=True),
+    row("until it is released", ZERO, MISSING_WORK, held=True, ruling="released"),
+    row(
+        "or discarded",
+        "skip zero_not_allowed",
+        MISSING_WORK,
+        held=True,
+        ruling="discarded",
+    ),
+    row("a score is not held with its zero", PASSES, held=True),
     row("not even on a calm night", "skip zero_not_allowed", MISSING_WORK, ruling="discarded"),
     row(
         "a released one still waits for the intake",
@@ -564,6 +580,13 @@ AFTER_POSTING: Final = [
         SENT_0,
         score="7",
         due_at=nov(27),
+    ),
+    row("a zero, then a teacher's 0, is no call", "post 0 by teacher, again", SENT_0, score="0"),
+    row(
+        "unless the clock's went as not submitted",
+        "post 0 by teacher",
+        score="0",
+        sent=("0", "clock", "not submitted"),
     ),
     row("a zero, then graded with 8.5, stays", "skip score_not_whole", SENT_0, score="8.5"),
     row(
@@ -837,7 +860,7 @@ def test_verdicts_ask_a_graded_one_for_its_score_and_another_for_the_clock() -> 
 TAKEN_BACK: Final[dict[str, list[dict[str, Any]]]] = {
     "excluded": [{"submission": "excluded"}],
     "excused": [{"submission": "excused"}],
-    "unassigned": [{"status": "unassigned"}, {"status": "deleted"}, {"assignees": {}}],
+    "unassigned": [{"status": "unassigned"}, {"status": "deleted"}],
     "removed": [
         {"score": None},
         MISSING_WORK,
@@ -858,6 +881,16 @@ def test_a_policy_settles_what_it_is_named_for_and_nothing_else(policy: str) -> 
                 expected = withdrawal if name == policy else "skip diverged"
                 rules = {"after_posting": {policy: choice}}
                 assert decided(**{**SENT_8, **facts, "rules": rules}) == expected
+
+
+@pytest.mark.parametrize("status", ["active", "unassigned", "deleted"])
+def test_one_who_is_no_assignee_any_more_has_no_id_to_write_an_exempt_for(status: str) -> None:
+    def withdrawn(choice: str) -> str:
+        rules = {"after_posting": {"unassigned": choice}}
+        return decided(**SENT_8, assignees={}, status=status, rules=rules)
+
+    assert withdrawn("leave") == withdrawn("exempt") == "skip diverged"
+    assert withdrawn("delete") == "skip diverged, delete"
 
 
 def test_every_policy_is_covered() -> None:
@@ -962,7 +995,12 @@ AFTER_SECOND: Final = at(date(2026, 12, 19))
             nov(21, 0),
             periods=(period("gp-2", "2026-11-01", "2026-11-20"),),
         ),
-        row("no period that is not touched", None, periods=(THIRD,)),
+        row("no period that is not touched", AFTER_SECOND, periods=(SECOND, THIRD)),
+        row("tomorrow, where Skyward may get a period for it", nov(21, 0), periods=(THIRD,)),
+        row("tomorrow, where it may activate the category", nov(21, 0), class_lists=()),
+        row("tomorrow, where it may make it district-level", nov(21, 0), district_lists=()),
+        row("not tomorrow for what an event will tell", AFTER_SECOND, title=""),
+        row("not tomorrow for what a setting will tell", AFTER_SECOND, type="Lab"),
         row(
             "no period that is closed already", None, periods=(FIRST,), due_at=at(date(2026, 10, 8))
         ),
