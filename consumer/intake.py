@@ -88,7 +88,7 @@ class Intake:
         holds what was to be read next.
         """
         await self._expect_start_decided()
-        # Asked before: a consumer waits 40 s for a topic and then does not name it.
+        # A consumer of a group waits 40 s for a missing topic, and then does not name it.
         await LogEnd(self._kafka).read()
         consumer = AIOKafkaConsumer(
             **self._kafka.connection(),
@@ -385,17 +385,25 @@ class LogEnd:
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[AIOKafkaConsumer]:
-        # Without topics of its own: one that waits for none knows all those that there are.
-        client = AIOKafkaConsumer(
+        """A consumer of those of our topics that exist: for any other it would wait 40 s."""
+        async with self._consumer([]) as unsubscribed:
+            existing = await unsubscribed.topics()
+        async with self._consumer([topic for topic in self._topics if topic in existing]) as client:
+            yield client
+
+    @asynccontextmanager
+    async def _consumer(self, topics: Sequence[str]) -> AsyncIterator[AIOKafkaConsumer]:
+        consumer = AIOKafkaConsumer(
+            *topics,
             **self._kafka.connection(),
             client_id="skyward-passback-log-end",
             group_id=None,
             isolation_level="read_committed",
         )
-        async with _started(client, self._kafka):
+        async with _started(consumer, self._kafka):
             # A task that aiokafka has just made must have begun before it can be ended in order.
             await asyncio.sleep(0)
-            yield client
+            yield consumer
 
 
 async def await_recorded(pool: Pool, log_end: LogEnd, wait: timedelta) -> bool:
