@@ -280,7 +280,7 @@ def _source_problems(content: object) -> Iterator[tuple[str, str]]:
 def _problem(error: Any) -> tuple[str, str]:
     path = ".".join(str(part) for part in error["loc"] if part != "") or "(the file)"
     if error["type"] == "extra_forbidden":
-        return path, "is not known here; see the example in the README's district file"
+        return path, "is not known here; correct its spelling or leave it out"
     if error["type"] == "missing":
         return path, "is required"
     if error["type"] == "model_type":
