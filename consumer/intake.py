@@ -87,6 +87,16 @@ class Intake:
         Raises ``ServiceUnavailable`` where Kafka does not answer, lacks a topic, or no longer
         holds what was to be read next.
         """
+        try:
+            await self._run()
+        except KafkaError as error:
+            servers = ",".join(self._kafka.bootstrap_servers)
+            raise ServiceUnavailable(
+                f"Kafka at {servers} ended reading ({type(error).__name__}); see to its access"
+                " rules and that no other replica has this PASSBACK_KAFKA_GROUP_INSTANCE_ID."
+            ) from error
+
+    async def _run(self) -> None:
         await self._expect_start_decided()
         # A consumer of a group waits 40 s for a missing topic, and then does not name it.
         await LogEnd(self._kafka).read()
