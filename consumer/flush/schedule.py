@@ -95,7 +95,7 @@ class Schedule:
         except Exception as error:  # noqa: BLE001 - the top of one district's run
             # Its rows and its run stand as they are: whoever comes next goes on from there.
             count = self._failures.get(district_id, (0, None))[0]
-            until = self.flusher.now() + min(_AFTER_FAILURE * 2**count, _LONGEST_PAUSE)
+            until = self.flusher.now() + _pause(_AFTER_FAILURE, count)
             self._failures[district_id] = (count + 1, until)
             self.failed(district_id, error)
         finally:
@@ -108,7 +108,7 @@ class Schedule:
         # The settings may have changed while it ran.
         latest = await districts.find(pool, stored.district.district) or stored
         passes = report.stopped_by in _PASSES
-        pause = min(_FIRST_PAUSE * 2**stored.attempts, _LONGEST_PAUSE)
+        pause = _pause(_FIRST_PAUSE, stored.attempts)
         if passes and now + pause < cutoff.at + self.pace.window:
             await runs.schedule(pool, report.district_id, cutoff, now + pause, stored.attempts + 1)
             return
@@ -117,3 +117,8 @@ class Schedule:
             following = next_cutoff(latest.district, following.at)
         start = first_start(report.district_id, following, self.pace.jitter)
         await runs.schedule(pool, report.district_id, following, start, 0)
+
+
+def _pause(first: timedelta, attempts: int) -> timedelta:
+    """Twice as long after each attempt; the exponent is bounded before a timedelta overflows."""
+    return min(first * (1 << min(attempts, 16)), _LONGEST_PAUSE)
