@@ -132,7 +132,7 @@ class Night:
         cutoff = self.tonight.cutoff_at
         async for grades in undecided.grades(self._pool, self.district.district, page, cutoff):
             for key, some in _by_item(grades):
-                yield self._decided(items[key], framed[key], some, last=False)
+                yield self._decided(items[key], framed[key], some)
         asked = [
             i.key
             for i in page
@@ -145,7 +145,7 @@ class Night:
             self._pool, self.district.district, asked
         ):
             for key, some in _by_item(grades):
-                yield self._decided(items[key], framed[key], some, last=False)
+                yield self._decided(items[key], framed[key], some)
         for one in page:
             if one.whole:
                 yield Portion(one, framed[one.key], (), last=True)
@@ -195,8 +195,6 @@ class Night:
         item: UndecidedItem,
         framed: Frame,
         grades: Sequence[UndecidedGrade],
-        *,
-        last: bool,
     ) -> Portion:
         prefix = self.district.district
         decided = []
@@ -219,7 +217,7 @@ class Night:
             # Of someone who handed nothing in, only what the clock made of it is worth a row.
             if one.revision is not None or asks_the_clock(decision):
                 decided.append(Decided(one, decision))
-        return Portion(item, framed, decided, last)
+        return Portion(item, framed, decided, last=False)
 
 
 async def trips_breaker(night: Night) -> bool:

@@ -169,11 +169,14 @@ class Sending:
     def _line_item_changed(self, portion: Portion) -> bool:
         if not portion.last or portion.item.posted is None or not portion.frame.is_open:
             return False
-        item = self._line_item(portion)
-        fields, posted = _fields(item), dict(portion.item.posted.fields)
-        if _type(portion) == portion.item.posted.otus_type:
-            fields["category"] = posted["category"]
-        return fields != posted
+        return self._wanted(portion) != dict(portion.item.posted.fields)
+
+    def _wanted(self, portion: Portion) -> dict[str, str]:
+        """The body as it should stand: once posted, only a new Otus type moves the category."""
+        fields, posted = _fields(self._line_item(portion)), portion.item.posted
+        if posted is not None and _type(portion) == posted.otus_type:
+            fields["category"] = posted.fields["category"]
+        return fields
 
     def _line_item(self, portion: Portion) -> LineItem:
         framed, item = portion.frame, portion.item
@@ -212,14 +215,11 @@ class Sending:
         if item.posted is not None and not portion.frame.is_open:
             return _Acknowledged(ours)
         line_item = self._line_item(portion)
-        fields = _fields(line_item)
+        fields = self._wanted(portion)
         if item.posted is not None:
-            same_type = _type(portion) == item.posted.otus_type
-            if same_type:
-                fields["category"] = item.posted.fields["category"]
             if fields == dict(item.posted.fields) and not again:
                 return _Acknowledged(ours)
-            if same_type:
+            if _type(portion) == item.posted.otus_type:
                 # The teacher may have moved it to another category: what was chosen stays.
                 held = await self._skyward.read_line_item(ours)
                 if held is not None and held.category_sourced_id is not None:
@@ -324,14 +324,14 @@ class Sending:
                 parent = await self._acknowledge(portion, again=True)
                 if parent.failure is None:
                     outcome = await self._skyward.put_result(posting.result)
-                if outcome.reason is Reason.LINE_ITEM_FAILED and outcome.status is not None:
-                    # The parent stands, so it is the student whom Skyward does not know.
-                    outcome = Outcome(
-                        Kind.REJECT,
-                        Reason.STUDENT_UNKNOWN,
-                        "Skyward does not know the student in this class",
-                        status=outcome.status,
-                    )
+                    if outcome.reason is Reason.LINE_ITEM_FAILED and outcome.status is not None:
+                        # The parent stands, so it is the student whom Skyward does not know.
+                        outcome = Outcome(
+                            Kind.REJECT,
+                            Reason.STUDENT_UNKNOWN,
+                            "Skyward does not know the student in this class",
+                            status=outcome.status,
+                        )
         self._take_in(portion, outcome)
         return outcome
 
