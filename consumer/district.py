@@ -127,6 +127,8 @@ class Skyward(_Model):
     page_size: int = Field(default=1000, ge=1, le=10_000)
     max_concurrency: int = Field(default=2, ge=1, le=64)
     scopes: tuple[str, ...] | None = None
+    # Whether some of what was acknowledged is read back; off for a server that shows no results.
+    read_back: bool = True
     ca_file: str | None = None
 
     @model_validator(mode="before")
@@ -174,6 +176,8 @@ class Rules(_Model):
     ] = AssignPlusDays()
     excused: Literal["hold_back", "exempt"] = "hold_back"
     over_points_possible: Literal["send", "hold"] = "send"
+    # A score that somebody changed in Skyward since we posted it, when ours changes again.
+    changed_in_skyward: Literal["overwrite", "hold"] = "overwrite"
     after_posting: AfterPosting = AfterPosting()
 
 

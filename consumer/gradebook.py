@@ -74,6 +74,7 @@ class Reason(StrEnum):
     INTAKE_BEHIND = "intake_behind", Kind.HOLD
     DISTRICT_PAUSED = "district_paused", Kind.HOLD
     EFFECTIVE_DATE_IN_FUTURE = "effective_date_in_future", Kind.HOLD
+    CHANGED_IN_SKYWARD = "changed_in_skyward", Kind.HOLD
 
     REFUSED_BY_SKYWARD = "refused_by_skyward", Kind.REJECT
     REFUSED_GRADING_PERIOD = "refused_grading_period", Kind.REJECT

@@ -179,6 +179,11 @@ GUIDANCE: Final[Mapping[Reason, Guidance]] = {
         "the effective date comes",
         "Nothing; or apply the district with an earlier effective_date.",
     ),
+    Reason.CHANGED_IN_SKYWARD: Guidance(
+        "Somebody changed the score in Skyward after it was posted, and the district keeps that.",
+        "Skyward shows the posted score again, or rules.changed_in_skyward becomes overwrite",
+        "Compare with 'passback diff'; the teacher decides which of the two scores is right.",
+    ),
     Reason.REFUSED_BY_SKYWARD: Guidance(
         "Skyward refused it.",
         "what is sent changes in Otus, or the district's settings change",

@@ -7,6 +7,7 @@ from typing import Final
 
 from consumer.cutoff import Cutoff
 from consumer.errors import DistrictStopped
+from consumer.flush import conflicts
 from consumer.flush.night import Decided, Night, Portion, trips_breaker
 from consumer.flush.run import Connects
 from consumer.gradebook import ItemKey, Kind, Origin, Reason, RunReport
@@ -64,7 +65,7 @@ async def forecast(
         async with connect(stored, stored.district) as skyward:
             night = await _night(pool, stored, cutoff, skyward)
             night.hold_zeros(await trips_breaker(night))
-            async for page in night.pages():
+            async for page in conflicts.pages(night, skyward):
                 async for portion in page:
                     _take_in(count, portion)
     except DistrictStopped as stop:

@@ -10,6 +10,7 @@ from typing import Final
 from consumer.cutoff import Cutoff
 from consumer.district import District
 from consumer.errors import DistrictStopped, LeaseLost
+from consumer.flush import conflicts
 from consumer.flush.night import Night, trips_breaker
 from consumer.flush.sending import Sending
 from consumer.gradebook import Reason, RunReport
@@ -187,7 +188,7 @@ class Flusher:
                 lambda tally: self.counted(district_id, tally),
             )
             try:
-                await sending.send(night.pages())
+                await sending.send(conflicts.pages(night, skyward))
             finally:
                 await skyward_state.keep_classes(
                     self.pool, district_id, night.classes_read, self.now()

@@ -73,6 +73,14 @@ class HeldResult(NamedTuple):
     score_status: str | None
     active: bool
 
+    def shows(self, score: Decimal | None, exempt: bool) -> bool:
+        """Whether it stands as it was sent; of the status only exempt or not is compared.
+
+        Servers have their own words for the others, and leave them out.
+        """
+        is_exempt = (self.score_status or "").strip().lower() == "exempt"
+        return self.active and is_exempt is exempt and (exempt or self.score == score)
+
 
 def document(body: bytes) -> Any:
     """The JSON document in ``body`` with exact numbers; None where it is not JSON."""

@@ -101,7 +101,10 @@ async def wake(pool: Pool, district_id: str, cutoff: datetime) -> int:
 
 
 async def wake_held(pool: Pool, district_id: str, cutoff: datetime) -> int:
-    """Marks the grades that were held for what is over now: intake behind, an event unreadable."""
+    """Marks the grades that were held for what may be over now.
+
+    Intake was behind, an event unreadable, or a score changed in Skyward, where only asking tells.
+    """
     status = await pool.execute(_WAKE_HELD, district_id, cutoff)
     return int(status.rsplit(" ", 1)[-1])
 
@@ -109,7 +112,8 @@ async def wake_held(pool: Pool, district_id: str, cutoff: datetime) -> int:
 _WAKE_HELD: Final = """
 UPDATE grade g SET decide_from = $2
 WHERE g.district_id = $1 AND g.kind = 'hold' AND g.decide_from IS NULL
-    AND (g.reason = 'intake_behind' OR (g.reason = 'event_quarantined' AND NOT EXISTS (
+    AND (g.reason IN ('intake_behind', 'changed_in_skyward')
+        OR (g.reason = 'event_quarantined' AND NOT EXISTS (
         SELECT FROM quarantine q WHERE q.district_id = $1 AND q.subject IN (
             concat_ws('/', g.district_id, g.assessment_id, g.class_id),
             concat_ws('/', g.district_id, g.assessment_id, g.class_id, g.student_id)))))"""
@@ -237,7 +241,7 @@ WITH wanted AS (
         (SELECT DISTINCT assessment_id, class_id FROM grade
          WHERE district_id = $1 AND (assessment_id, class_id) > ($3, $4)
              AND (decide_from <= $2 OR (kind = 'hold' AND decide_from IS NULL
-                  AND reason IN ('intake_behind', 'event_quarantined')))
+                  AND reason IN ('intake_behind', 'event_quarantined', 'changed_in_skyward')))
          ORDER BY assessment_id, class_id LIMIT $5)
         UNION ALL
         (SELECT assessment_id, class_id FROM assessment

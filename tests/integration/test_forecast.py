@@ -5,6 +5,7 @@ from typing import Any
 
 from consumer.cutoff import Cutoff
 from consumer.flush.forecasting import Forecast, forecast
+from consumer.gradebook import GradeKey, result_id
 from consumer.store import districts, runs
 from tests.integration.nights import Nights
 
@@ -81,6 +82,21 @@ async def test_changed_settings_are_in_the_forecast(nights: Nights) -> None:
     await nights.apply(categories=nights.settings["categories"] | {"Kahoot": "cat-test"})
     # A manual run leaves the revision to the nightly one; both look at everything.
     assert (await _expect_what_happens(nights)).report.results["posted"] > 0
+
+
+async def test_a_score_changed_in_skyward_is_held_in_the_forecast(nights: Nights) -> None:
+    await nights.apply(rules=nights.settings["rules"] | {"changed_in_skyward": "hold"})
+    nights.evening.assess("a-1", due_days=3)
+    nights.evening.grade("a-1", 0, "8")
+    nights.evening.grade("a-1", 1, "7")
+    await nights.flush()
+    result = result_id("lakeside", GradeKey("a-1", "c-1", "s-0"))
+    nights.skyward.act("changeScore", result=result, score="5")
+    nights.evening.grade("a-1", 0, "9")
+    nights.evening.grade("a-1", 1, "9")
+    found = await _expect_what_happens(nights)
+    assert found.report.reasons == {"changed_in_skyward": 1}
+    assert found.report.results["posted"] == 1
 
 
 async def test_a_join_in_mid_period_warns_of_what_may_stand_twice(
