@@ -2,8 +2,9 @@
 
 A line item is acknowledged before any of its results is sent; results go side by side. Between
 sending and settling at most ``WINDOW`` results stand open: dying then costs so many repeated,
-harmless PUTs. A refused item is settled and the next goes on; an outcome of scope district
-ends the sending, and what was not sent stays undecided.
+harmless PUTs. Of what was acknowledged some is read back before it is settled. A refused item is
+settled and the next goes on; an outcome of scope district ends the sending, and what was not sent
+stays undecided.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from typing import Final
 
 from consumer.errors import DistrictStopped
 from consumer.flush.night import Decided, Night, Portion
+from consumer.flush.reading_back import Acknowledged, ReadBack
 from consumer.gradebook import (
     REASONS,
     Decision,
@@ -90,6 +92,9 @@ class Sending:
         self._run = run
         self._now = now
         self._counted = counted
+        self._read_back = ReadBack(
+            skyward, enabled=night.district.skyward.read_back, stop=self._stop_with
+        )
         self._open = asyncio.Semaphore(WINDOW)
         self._settling = asyncio.Lock()
         self._grades: list[SettledGrade] = []
@@ -318,12 +323,12 @@ class Sending:
         if posting.decided.decision.delete:
             outcome = await self._skyward.delete_result(posting.result.sourced_id)
         else:
-            outcome = await self._skyward.put_result(posting.result)
+            outcome = await self._put_result(portion, posting)
             if outcome.reason is Reason.LINE_ITEM_FAILED and outcome.status is not None:
                 # Its line item is gone from Skyward: send the parent again, then the child.
                 parent = await self._acknowledge(portion, again=True)
                 if parent.failure is None:
-                    outcome = await self._skyward.put_result(posting.result)
+                    outcome = await self._put_result(portion, posting)
                     if outcome.reason is Reason.LINE_ITEM_FAILED and outcome.status is not None:
                         # The parent stands, so it is the student whom Skyward does not know.
                         outcome = Outcome(
@@ -334,6 +339,14 @@ class Sending:
                         )
         self._take_in(portion, outcome)
         return outcome
+
+    async def _put_result(self, portion: Portion, posting: _Posting) -> Outcome:
+        assessment, result = portion.item.assessment, posting.result
+        assert assessment is not None
+        sending = Acknowledged(result, assessment.class_sourced_id, assessment.points_possible)
+        return await self._read_back.put(
+            posting.decided.grade.key, sending, lambda: self._skyward.put_result(result)
+        )
 
     def _posting(self, portion: Portion, one: Decided, line_item: str) -> _Posting:
         decision, grade = one.decision, one.grade
@@ -480,6 +493,7 @@ class Sending:
             line_items = list({one.key: one for one in self._line_items}.values())
             self._line_items = []
             answered, self._answered = self._answered, 0
+            grades = await self._read_back.verified(grades)
             if grades or line_items or items:
                 tally = await settle(
                     self._pool,
