@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lock clean
+.PHONY: help install demo test check reasons lock clean
 
 # A name on the PATH may be a shim for what is not installed, so each is asked.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -45,6 +45,9 @@ check: $(INSTALLED) ## format, lint, types, layers, locks
 	@echo "check: layers" && $(BIN)/lint-imports --no-logo > .venv/layers || \
 	  { cat .venv/layers >&2; exit 1; }
 	@echo "check: locks" && $(BIN)/python -m pytest --quiet --quiet tests/unit/test_locks.py
+
+reasons: $(INSTALLED) ## writes deploy/reasons.md from the rules' own tables
+	@$(BIN)/passback reasons --markdown > deploy/reasons.md
 
 COMPILE := build/lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header $(UPGRADE)

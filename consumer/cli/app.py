@@ -16,6 +16,7 @@ from typer.exceptions import Abort, TyperException
 
 from consumer import __version__, log
 from consumer.cli import (
+    comparing,
     demo,
     district,
     events,
@@ -72,7 +73,7 @@ def _every_command(
     log.configure("console", "error", stream=sys.stderr)
 
 
-for group in (running, flushing, forecasting, explaining, reasons, demo, zeros):
+for group in (running, flushing, forecasting, explaining, comparing, reasons, demo, zeros):
     group.register(app)
 app.add_typer(district.app, name="district")
 app.add_typer(quarantine.app, name="quarantine")

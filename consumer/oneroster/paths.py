@@ -56,6 +56,9 @@ class Paths:
     def class_line_items(self, class_id: str) -> str:
         return f"{self._gradebook}/classes/{_encoded(class_id)}/lineItems"
 
+    def class_results(self, class_id: str) -> str:
+        return f"{self._gradebook}/classes/{_encoded(class_id)}/results"
+
     def line_item_results(self, class_id: str, line_item_id: str) -> str:
         line_item = f"{_encoded(class_id)}/lineItems/{_encoded(line_item_id)}"
         return f"{self._gradebook}/classes/{line_item}/results"

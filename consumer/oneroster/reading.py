@@ -73,13 +73,16 @@ class HeldResult(NamedTuple):
     score_status: str | None
     active: bool
 
+    @property
+    def is_exempt(self) -> bool:
+        return (self.score_status or "").strip().lower() == "exempt"
+
     def shows(self, score: Decimal | None, exempt: bool) -> bool:
         """Whether it stands as it was sent; of the status only exempt or not is compared.
 
         Servers have their own words for the others, and leave them out.
         """
-        is_exempt = (self.score_status or "").strip().lower() == "exempt"
-        return self.active and is_exempt is exempt and (exempt or self.score == score)
+        return self.active and self.is_exempt is exempt and (exempt or self.score == score)
 
 
 def document(body: bytes) -> Any:
@@ -110,6 +113,10 @@ def read_class(body: bytes) -> SchoolClass | None:
 
 def read_line_item(body: bytes) -> HeldLineItem | None:
     return _single(body, "lineItem", _line_item)
+
+
+def read_line_items(body: bytes) -> Page[HeldLineItem] | None:
+    return _page(body, ("lineItems",), _line_item)
 
 
 def read_results(body: bytes) -> Page[HeldResult] | None:

@@ -7,7 +7,7 @@ a lost answer it is simply sent again, a few times, and then carried to the next
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -243,6 +243,33 @@ class Skyward:
     async def read_result(self, sourced_id: str) -> HeldResult | None:
         url = self._paths.result(sourced_id)
         return await self._single("get_result", url, oneroster.read_result)
+
+    async def read_class_line_items(self, class_id: str) -> list[HeldLineItem]:
+        """The active line items of one class, none where Skyward does not know the class."""
+        url = self._paths.class_line_items(class_id)
+        rows = await self._list("get_class_line_items", url, oneroster.read_line_items, _NOT_THERE)
+        # Not every server filters by the path: look again.
+        return [r for r in rows or () if r.active and r.class_sourced_id in (None, class_id)]
+
+    async def read_class_results(
+        self, class_id: str, line_item_ids: Sequence[str]
+    ) -> AsyncIterator[HeldResult]:
+        """The active results of these line items of one class, each asked for where the server
+        does not list a class's.
+        """
+        url = self._paths.class_results(class_id)
+        wanted = set(line_item_ids)
+        async for page in self._pages(
+            "get_class_results", url, oneroster.read_results, _NOT_OFFERED
+        ):
+            if page is None:
+                for line_item_id in line_item_ids:
+                    async for row in self.read_results_of(class_id, line_item_id):
+                        yield row._replace(line_item_sourced_id=line_item_id)
+                return
+            for row in page:
+                if row.active and row.line_item_sourced_id in wanted:
+                    yield row
 
     async def read_results_of(self, class_id: str, line_item_id: str) -> AsyncIterator[HeldResult]:
         """The active results of one line item, none where Skyward does not know it."""
