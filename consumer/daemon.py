@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -30,7 +31,7 @@ from consumer.metrics import FlushResult, Metrics
 from consumer.sealing import SealingKeys
 from consumer.settings import Settings
 from consumer.skyward import Network, Skyward
-from consumer.store import districts, gauges
+from consumer.store import districts, gauges, retention
 from consumer.store.connection import UNAVAILABLE, UNREACHABLE, Pool, connect, unreachable
 from consumer.store.districts import StoredDistrict
 from consumer.store.migrate import expect_current_schema
@@ -38,6 +39,7 @@ from consumer.store.settling import Tally
 
 _TICK: Final = 0.5
 _GAUGES_EVERY: Final = 15.0
+_RETENTION_EVERY: Final = 86_400.0
 _STUCK_AFTER: Final = 180.0
 _LOOP_LATE: Final = 30.0
 
@@ -223,6 +225,7 @@ class Daemon:
                 intake.run(),
                 self._every(_TICK, lambda: self._schedule(schedule)),
                 self._every(_GAUGES_EVERY, self._show_gauges),
+                self._every(_RETENTION_EVERY, self._retain),
                 self._tick(),
             )
         ]
@@ -251,10 +254,22 @@ class Daemon:
                 self._database_answers = False
                 self._log.error("postgres_unavailable", exc_info=error)
                 await asyncio.sleep(2)
-            await asyncio.sleep(seconds)
+            else:
+                await asyncio.sleep(seconds)
 
     async def _schedule(self, schedule: Schedule) -> None:
         await schedule.start_due()
+
+    async def _retain(self) -> None:
+        """Deletes what is older than the retention, one district after the other."""
+        before = _now() - timedelta(days=self._settings.retention_days)
+        for name in await retention.keep_partitions(self._pool, before, _now()):
+            self._log.info("partition_dropped", partition=name)
+        for stored in await districts.find_all(self._pool):
+            district_id = stored.district.district
+            purged = await retention.purge(self._pool, district_id, before, _now())
+            if purged.assessments or purged.sent:
+                self._log.info("purged", district=district_id, **asdict(purged))
 
     async def _tick(self) -> None:
         while True:

@@ -37,6 +37,7 @@ KEYS: Final = frozenset(
         *("deferred", "zeros_posted", "zeros_held", "reasons", "pending", "origin"),
         *("topic", "topics", "partition", "partitions", "offset", "lag", "group", "start"),
         *("consumed", "recorded", "stale", "quarantined", "quarantine_reason"),
+        *("assessments", "grades", "sent", "runs"),
         *("operation", "code", "signal", "host", "port", "migration", "migrations", "count"),
     }
 )

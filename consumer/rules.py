@@ -78,7 +78,8 @@ class Item:
     """One assessment in one class, with everything about it that a decision uses.
 
     ``in_skyward``: its line item was acknowledged. ``quarantined``: an unreadable event with
-    the assessment's key waits. ``periods`` are the class's, in order of their start.
+    the assessment's key waits. ``purged``: retention deleted its grades. ``periods`` are the
+    class's, in order of their start.
     """
 
     tonight: Tonight
@@ -88,6 +89,7 @@ class Item:
     categories: Categories
     in_skyward: bool = False
     quarantined: bool = False
+    purged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +330,8 @@ def _zero_not_allowed(case: Case) -> str | None:
     district, due = item.tonight.district, case.frame.due_moment
     if case.zero_ruling is ZeroRuling.DISCARDED:
         return "discarded: an operator discarded the zeros that the breaker held"
+    if item.purged:
+        return "purged: retention deleted its grades, and with them who had one"
     if _assessment(case).format == "plus" and not district.zeros.plus:
         return "plus: a Plus assessment has no submission"
     if case.grade.completion is Completion.IN_PROGRESS and not district.zeros.in_progress:

@@ -203,6 +203,12 @@ class Settings(BaseSettings):
         le=86_400,
         description="how long after its cutoff a run that Skyward's absence stopped is tried again",
     )
+    retention_days: int = Field(
+        default=400,
+        ge=30,
+        le=36_500,
+        description="after how many days what is settled is deleted; 400 is a school year and more",
+    )
     district_metrics: bool = Field(
         default=True, description="whether metrics carry the district as a label"
     )

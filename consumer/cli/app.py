@@ -23,6 +23,7 @@ from consumer.cli import (
     explaining,
     flushing,
     forecasting,
+    purging,
     quarantine,
     reasons,
     running,
@@ -73,7 +74,17 @@ def _every_command(
     log.configure("console", "error", stream=sys.stderr)
 
 
-for group in (running, flushing, forecasting, explaining, comparing, reasons, demo, zeros):
+for group in (
+    running,
+    flushing,
+    forecasting,
+    explaining,
+    comparing,
+    reasons,
+    purging,
+    demo,
+    zeros,
+):
     group.register(app)
 app.add_typer(district.app, name="district")
 app.add_typer(quarantine.app, name="quarantine")

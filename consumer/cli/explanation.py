@@ -203,6 +203,7 @@ def _verdicts(
             Categories(listed, read.categories),
             in_skyward=item.posted is not None,
             quarantined="/".join((district.district, *key.item)) in known.quarantined,
+            purged=item.purged,
         )
     )
     ruling = None if row is None or row.zero_ruling is None else ZeroRuling(row.zero_ruling)

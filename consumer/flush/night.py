@@ -166,6 +166,7 @@ class Night:
             Categories(self._skyward.categories, skyward_class.categories),
             in_skyward=one.posted is not None,
             quarantined=subject in self._quarantined,
+            purged=one.purged,
         )
 
     async def read_classes(self, class_ids: Iterable[str]) -> None:

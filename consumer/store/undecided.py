@@ -54,6 +54,7 @@ class UndecidedItem:
     """One assessment in one class that a run looks at; ``assessment`` is None where unknown.
 
     ``whole``: something of the item itself changed, so that all its grades are decided.
+    ``purged``: retention deleted its grades, so that who had one is not known any more.
     """
 
     key: ItemKey
@@ -66,6 +67,7 @@ class UndecidedItem:
     line_item_id: str | None
     posted: PostedLineItem | None
     refusal: Refusal | None
+    purged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,8 @@ SELECT w.assessment_id, w.class_id, w.whole, a.version, a.revision, a.title, a.t
     a.grading_scale, a.points_possible, a.include_in_final_grade, a.assigner_id,
     a.assigner_in_sis, a.assigned_at, a.due_at, a.status, a.class_sourced_id,
     a.school_sourced_id, a.assignees, a.changed_at, a.decide_from, a.wake_at, a.settled_version,
-    l.sourced_id, l.posted, l.otus_type, l.refused, l.reason, l.detail
+    a.purged_at IS NOT NULL AS purged, l.sourced_id, l.posted, l.otus_type, l.refused, l.reason,
+    l.detail
 FROM wanted w
 LEFT JOIN assessment a ON a.district_id = $1 AND a.assessment_id = w.assessment_id
     AND a.class_id = w.class_id
@@ -378,6 +381,7 @@ def read_item(row: Any) -> UndecidedItem:
             if row["refused"] is not None
             else None
         ),
+        purged=row["purged"],
     )
 
 

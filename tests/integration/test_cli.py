@@ -662,3 +662,24 @@ def test_settings_come_from_an_env_file_too(
     file = operator.directory / "env"
     file.write_text(f"PASSBACK_DATABASE_URL={operator.database_url}\n")
     assert operator.passback("--env-file", str(file), "district", "list") == 0
+
+
+# -- purge ------------------------------------------------------------------------------------
+
+
+def test_purge_deletes_what_is_old_and_says_how_much(operator: Operator) -> None:
+    operator.apply()
+    recorded(operator, quiz(), grade())
+    assert operator.passback("purge", "lakeside", "--older-than", "400d") == 0
+    assert "0 grades of 0 assessments" in operator.said
+
+
+@pytest.mark.parametrize("age", ["29d", "0", "2100-01-01", "soon", "-5", "٤٠٠"])
+def test_purge_refuses_an_age_that_is_none_or_too_young(operator: Operator, age: str) -> None:
+    operator.apply()
+    assert operator.passback("purge", "lakeside", f"--older-than={age}") == 2
+    assert operator.told.count("\n") == 1
+
+
+def test_purge_refuses_a_district_that_nobody_applied(operator: Operator) -> None:
+    assert operator.passback("purge", "nowhere") == 2

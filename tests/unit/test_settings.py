@@ -39,6 +39,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert settings.cutoff_jitter_seconds == 30
     assert settings.intake_wait_seconds == 300
     assert settings.run_window_seconds == 6 * 3600
+    assert settings.retention_days == 400
     assert settings.district_metrics is True
 
 
@@ -83,6 +84,7 @@ def test_every_variable_may_be_given_as_a_file(name: str, tmp_path: Path) -> Non
         "cutoff_jitter_seconds": "1",
         "intake_wait_seconds": "2",
         "run_window_seconds": "3",
+        "retention_days": "90",
         "district_metrics": "false",
     }.get(name, "word")
     file = tmp_path / "value"
