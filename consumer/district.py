@@ -22,6 +22,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    StrictInt,
     StringConstraints,
     Tag,
     ValidationError,
@@ -37,6 +38,7 @@ _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Identifier = Annotated[
     str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^/\x00-\x1f\x7f-\x9f]+$")
 ]
+TypeName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
@@ -124,8 +126,8 @@ class Skyward(_Model):
     path_style: Literal["flat", "split"]
     client_auth: Literal["basic", "body"]
     wire_form: Literal["standard", "lean"] = "standard"
-    page_size: int = Field(default=1000, ge=1, le=10_000)
-    max_concurrency: int = Field(default=2, ge=1, le=64)
+    page_size: StrictInt = Field(default=1000, ge=1, le=10_000)
+    max_concurrency: StrictInt = Field(default=2, ge=1, le=64)
     scopes: tuple[str, ...] | None = None
     # Whether some of what was acknowledged is read back; off for a server that shows no results.
     read_back: bool = True
@@ -153,7 +155,7 @@ class AfterPosting(_Model):
 class AssignPlusDays(_Model):
     """The due date of an item without one: so many days after it was assigned."""
 
-    assign_plus_days: int = Field(default=7, ge=0, le=366)
+    assign_plus_days: StrictInt = Field(default=7, ge=0, le=366)
 
 
 def _which_due_date(value: object) -> str | None:
@@ -188,7 +190,7 @@ class Zeros(_Model):
     plus: bool = False
     retroactive: bool = False
     score_status: Literal["fully graded", "not submitted"] = "fully graded"
-    max_count: int = Field(default=50, ge=0)
+    max_count: StrictInt = Field(default=50, ge=0)
     max_share: Decimal = Field(default=Decimal("0.5"), ge=0, le=1)
 
 
@@ -203,7 +205,7 @@ class District(_Model):
     effective_date: Day
     live_since: Day | None = None
     skyward: Skyward
-    categories: Mapping[str, Identifier] = Field(min_length=1)
+    categories: Mapping[TypeName, Identifier] = Field(min_length=1)
     rules: Rules = Rules()
     zeros: Zeros = Zeros()
     group: tuple[Identifier, ...] = ()

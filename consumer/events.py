@@ -179,6 +179,8 @@ def read(
     try:
         raw, time, subject = _open(topic, value, headers)
         data = _DECODERS[topic].decode(raw)
+        if _LOOSE_NUMBER.search(raw):
+            _expect_numbers(raw)
     except msgspec.ValidationError as error:
         raise EventUnreadable(QuarantineReason.INVALID_DATA, _without_values(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -314,6 +316,28 @@ def _number(value: Decimal | None, field: str) -> None:
         raise EventUnreadable(
             QuarantineReason.INVALID_DATA, f"{field} has more than {_DIGITS} digits"
         )
+
+
+# ``Decimal`` reads 8_5 as 85, and digits of every script; in JSON these are no numbers. The
+# pattern finds what may be one of them, perhaps in a field that is not ours.
+_LOOSE_NUMBER: Final = re.compile(rb'"(?:score|points_possible)"\s*:\s*"[^"]*[^-+.eE0-9 "]')
+_NUMBER: Final = re.compile(r" *[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)? *")
+
+
+class _Numbers(msgspec.Struct):
+    score: object = None
+    points_possible: object = None
+
+
+_NUMBERS: Final = msgspec.json.Decoder(_Numbers)
+
+
+def _expect_numbers(raw: msgspec.Raw | bytes) -> None:
+    found = _NUMBERS.decode(raw)
+    for field in ("score", "points_possible"):
+        value = getattr(found, field)
+        if isinstance(value, str) and not _NUMBER.fullmatch(value):
+            raise EventUnreadable(QuarantineReason.INVALID_DATA, f"{field} is not a finite number")
 
 
 def _instant(value: datetime, field: str) -> datetime:

@@ -237,6 +237,8 @@ def _category_unmapped(case: Case) -> str | None:
 
 def _category_not_district_level(case: Case) -> str | None:
     lists, category = case.frame.item.categories, _category_of(case)
+    if category is None:
+        return "no category is mapped that could be asked about"
     if category in lists.district or lists.in_class is None or category not in lists.in_class:
         return None
     return f"category {category} is known to the class only, not to the district"
@@ -244,6 +246,8 @@ def _category_not_district_level(case: Case) -> str | None:
 
 def _category_inactive(case: Case) -> str | None:
     lists, category = case.frame.item.categories, _category_of(case)
+    if category is None:
+        return "no category is mapped that could be asked about"
     active = category in (lists.district if lists.in_class is None else lists.in_class)
     if active or case.frame.item.in_skyward:
         return None

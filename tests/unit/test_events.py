@@ -329,6 +329,7 @@ def test_a_number_is_exact_however_it_is_written(written: str, score: str) -> No
         *("1e31", "1e-31", "1e5000", "1e99999999999999999999", "9" * 5000, "0." + "1" * 5000),
         *('"1e31"', '"1e999999999999999999999"', '"-1e31"', '"1e-99999999999999999999"'),
         *('""', '"eight"', '"8,5"', '"8 5"', '"0x8"', '"8%"', "true", "[]", "{}", "[8]"),
+        *('"8_5"', '"٨"', '"\\u0668"', '"8\\u005f5"'),
     ],
 )
 def test_what_is_no_finite_number_of_a_gradebook_is_ill_typed(written: str) -> None:
@@ -338,6 +339,13 @@ def test_what_is_no_finite_number_of_a_gradebook_is_ill_typed(written: str) -> N
         reason, detail = refusal(topic, value)
         assert reason == "invalid_data"
         assert field in detail
+
+
+def test_a_word_in_a_field_that_is_not_ours_is_no_number_of_ours() -> None:
+    data = changed(GRADE_CHANGED, score="8") | {"rubric": {"score": "A_1"}}
+    read_grade = read_bytes(GRADE_CHANGED, json.dumps(envelope(GRADE_CHANGED, data)).encode()).data
+    assert isinstance(read_grade, GradeChanged)
+    assert read_grade.score == Decimal(8)
 
 
 @pytest.mark.parametrize("written", ["NaN", "Infinity", "-Infinity", "08", "+8", "8.", ".8", "8e"])
