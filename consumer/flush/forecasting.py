@@ -8,7 +8,7 @@ from typing import Final
 from consumer.cutoff import Cutoff
 from consumer.errors import DistrictStopped
 from consumer.flush import conflicts
-from consumer.flush.night import Decided, Night, Portion, trips_breaker
+from consumer.flush.night import Night, Portion, read_district, trips_breaker
 from consumer.flush.run import Connects
 from consumer.gradebook import ItemKey, Kind, Origin, Reason, RunReport
 from consumer.rules import Tonight
@@ -16,7 +16,7 @@ from consumer.skyward import Skyward
 from consumer.store import skyward_state, undecided
 from consumer.store.connection import Pool
 from consumer.store.districts import StoredDistrict
-from consumer.store.skyward_state import SkywardDistrict
+from consumer.store.settling import Tally
 
 KIND: Final = "forecast"
 
@@ -34,16 +34,12 @@ class Forecast:
 
 
 @dataclass(slots=True)
-class _Count:
+class _Ahead:
     """What a walk came to so far; ``new_items`` are line items that Skyward has not yet."""
 
-    posted: dict[Origin, int] = field(default_factory=dict)
-    by_reason: dict[Reason, int] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
     new_items: set[ItemKey] = field(default_factory=set)
     joins: dict[str, int] = field(default_factory=dict)
-
-    def of_kind(self, kind: Kind) -> int:
-        return sum(n for reason, n in self.by_reason.items() if reason.kind is kind)
 
 
 async def forecast(
@@ -58,26 +54,25 @@ async def forecast(
     if stored.is_paused(now):
         waiting = await undecided.left_undecided(pool, stored.district.district, cutoff.at)
         paused = {Reason.DISTRICT_PAUSED: sum(waiting.values())} if waiting else {}
-        count, stopped = _Count(by_reason=paused), Reason.DISTRICT_PAUSED.value
-        return _forecast(stored, cutoff, now, count, stopped)
-    count = _Count()
+        ahead, stopped = _Ahead(Tally(by_reason=paused)), Reason.DISTRICT_PAUSED.value
+        return _forecast(stored, cutoff, now, ahead, stopped)
+    ahead = _Ahead()
     try:
         async with connect(stored, stored.district) as skyward:
             night = await _night(pool, stored, cutoff, skyward)
             night.hold_zeros(await trips_breaker(night))
             async for page in conflicts.pages(night, skyward):
                 async for portion in page:
-                    _take_in(count, portion)
+                    _take_in(ahead, portion)
     except DistrictStopped as stop:
-        return _forecast(stored, cutoff, now, count, stop.reason)
-    return _forecast(stored, cutoff, now, count, None)
+        return _forecast(stored, cutoff, now, ahead, stop.reason)
+    return _forecast(stored, cutoff, now, ahead, None)
 
 
 async def _night(pool: Pool, stored: StoredDistrict, cutoff: Cutoff, skyward: Skyward) -> Night:
     district_id = stored.district.district
     before = await skyward_state.find_district(pool, district_id)
-    sessions = await skyward.read_sessions()
-    read = SkywardDistrict({s.sourced_id: s for s in sessions}, await skyward.read_categories())
+    read = await read_district(skyward)
     classes: list[str] | None = None
     if stored.decided_revision == stored.revision and before == read:
         by_reason = await skyward_state.stopped_by_skyward(pool, district_id)
@@ -93,24 +88,21 @@ async def _night(pool: Pool, stored: StoredDistrict, cutoff: Cutoff, skyward: Sk
     )
 
 
-def _take_in(count: _Count, portion: Portion) -> None:
+def _take_in(ahead: _Ahead, portion: Portion) -> None:
     sends = False
+    posted, by_reason = ahead.tally.posted, ahead.tally.by_reason
     for one in portion.grades:
         decision = one.decision
         sends = sends or decision.send or decision.delete
         if decision.send and decision.kind is Kind.POST and decision.origin is not None:
-            count.posted[decision.origin] = count.posted.get(decision.origin, 0) + 1
-        if decision.reason is not None and _is_new(one):
-            count.by_reason[decision.reason] = count.by_reason.get(decision.reason, 0) + 1
+            posted[decision.origin] = posted.get(decision.origin, 0) + 1
+        if decision.reason is not None and one.is_new:
+            by_reason[decision.reason] = by_reason.get(decision.reason, 0) + 1
     # An item of many grades comes in several portions; it is new once.
-    if sends and portion.item.posted is None and portion.item.key not in count.new_items:
-        count.new_items.add(portion.item.key)
+    if sends and portion.item.posted is None and portion.item.key not in ahead.new_items:
+        ahead.new_items.add(portion.item.key)
         if (teacher := _joined_in_mid_period(portion)) is not None:
-            count.joins[teacher] = count.joins.get(teacher, 0) + 1
-
-
-def _is_new(one: Decided) -> bool:
-    return (one.grade.kind, one.grade.reason) != (one.decision.kind, one.decision.reason)
+            ahead.joins[teacher] = ahead.joins.get(teacher, 0) + 1
 
 
 def _joined_in_mid_period(portion: Portion) -> str | None:
@@ -125,8 +117,9 @@ def _joined_in_mid_period(portion: Portion) -> str | None:
 
 
 def _forecast(
-    stored: StoredDistrict, cutoff: Cutoff, now: datetime, count: _Count, stopped_by: str | None
+    stored: StoredDistrict, cutoff: Cutoff, now: datetime, ahead: _Ahead, stopped_by: str | None
 ) -> Forecast:
+    tally = ahead.tally
     report = RunReport(
         district_id=stored.district.district,
         service_date=cutoff.service_date,
@@ -135,16 +128,16 @@ def _forecast(
         started_at=now,
         finished_at=now,
         state="done" if stopped_by is None else "deferred",
-        line_items_posted=len(count.new_items),
+        line_items_posted=len(ahead.new_items),
         results={
-            "posted": sum(count.posted.values()),
+            "posted": sum(tally.posted.values()),
             "rejected": 0,
-            "skipped": count.of_kind(Kind.SKIP),
-            "held": count.of_kind(Kind.HOLD),
+            "skipped": tally.of_kind(Kind.SKIP),
+            "held": tally.of_kind(Kind.HOLD),
             "deferred": 0,
         },
-        zeros_posted=count.posted.get(Origin.CLOCK, 0),
-        reasons={reason.value: n for reason, n in count.by_reason.items()},
+        zeros_posted=tally.posted.get(Origin.CLOCK, 0),
+        reasons={reason.value: n for reason, n in tally.by_reason.items()},
         stopped_by=stopped_by,
     )
-    return Forecast(report, dict(sorted(count.joins.items())))
+    return Forecast(report, dict(sorted(ahead.joins.items())))

@@ -51,6 +51,12 @@ class Decided:
     grade: UndecidedGrade
     decision: Decision
 
+    @property
+    def is_new(self) -> bool:
+        """Whether it is another decision than the one that stands."""
+        before = (self.grade.kind, self.grade.reason)
+        return before != (self.decision.kind, self.decision.reason)
+
 
 @dataclass(frozen=True, slots=True)
 class Portion:
@@ -219,6 +225,12 @@ class Night:
             if one.revision is not None or asks_the_clock(decision):
                 decided.append(Decided(one, decision))
         return Portion(item, framed, decided, last=False)
+
+
+async def read_district(skyward: Skyward) -> SkywardDistrict:
+    """What Skyward lists of the district now; raises ``DistrictStopped``."""
+    sessions = await skyward.read_sessions()
+    return SkywardDistrict({s.sourced_id: s for s in sessions}, await skyward.read_categories())
 
 
 async def trips_breaker(night: Night) -> bool:

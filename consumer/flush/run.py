@@ -11,7 +11,7 @@ from consumer.cutoff import Cutoff
 from consumer.district import District
 from consumer.errors import DistrictStopped, LeaseLost
 from consumer.flush import conflicts
-from consumer.flush.night import Night, trips_breaker
+from consumer.flush.night import Night, read_district, trips_breaker
 from consumer.flush.sending import Sending
 from consumer.gradebook import Reason, RunReport
 from consumer.rules import Tonight
@@ -203,8 +203,7 @@ class Flusher:
     ) -> SkywardDistrict:
         """Reads sessions and categories; what they stopped is decided again if they changed."""
         before = await skyward_state.find_district(self.pool, district_id)
-        sessions = await skyward.read_sessions()
-        read = SkywardDistrict({s.sourced_id: s for s in sessions}, await skyward.read_categories())
+        read = await read_district(skyward)
         if before is not None and before != read:
             await undecided.mark_items(self.pool, district_id, run.cutoff.at)
         elif forbidden := stopped_classes.get(Reason.FORBIDDEN):

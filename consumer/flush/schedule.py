@@ -51,11 +51,6 @@ class Schedule:
     # A district that failed here is left alone for a while, and delays no other.
     _failures: dict[str, tuple[int, datetime]] = field(default_factory=dict)
 
-    @property
-    def in_progress(self) -> frozenset[str]:
-        """The districts that are being flushed here."""
-        return frozenset(self._running)
-
     async def start_due(self) -> int:
         """Starts a run of each due district, as far as there is room; returns how many."""
         room = self.pace.districts_at_once - len(self._running)

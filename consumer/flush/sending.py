@@ -475,7 +475,7 @@ class Sending:
             kind=decision.kind,
             reason=decision.reason,
             detail=decision.detail,
-            counts=(grade.kind, grade.reason) != (decision.kind, decision.reason),
+            counts=Decided(grade, decision).is_new,
             pending_since=grade.changed_at or due or self._run.cutoff.at,
         )
 
