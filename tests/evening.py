@@ -27,14 +27,19 @@ class Evening:
             days=-100,
         )
 
+    def terms(self) -> tuple[str, ...]:
+        """The terms of the first class."""
+        return tuple(self._roster.classes[self._class_id].terms)
+
     def assess(
         self,
         name: str,
         *,
         title: str = "Quiz",
-        assigned_days: int = -5,
-        due_days: int = -1,
+        assigned_days: float = -5,
+        due_days: float = -1,
         number: int = 0,
+        changed_days: float = 0,
         **changes: Any,
     ) -> None:
         """An assessment of the class with that number; ``changes`` replace fields."""
@@ -63,6 +68,7 @@ class Evening:
                 ],
             }
             | changes,
+            days=changed_days,
         )
 
     def grade(
@@ -91,9 +97,15 @@ class Evening:
             days=after / timedelta(days=1),
         )
 
-    def join(self, teacher: str) -> None:
-        """A teacher joins the group."""
-        self._event("passback-group-changed", (teacher,), {"teacher_id": teacher, "member": True})
+    def join(self, teacher: str, *, member: bool = True, days: float = 0) -> None:
+        """A teacher joins the group, or leaves it."""
+        data = {"teacher_id": teacher, "member": member}
+        self._event("passback-group-changed", (teacher,), data, days=days)
+
+    def remove(self, topic: str, *key: str) -> None:
+        """A tombstone: deleted, its score removed, or left."""
+        subject = "/".join((self._district, *key))
+        self.records.append(Record(topic, subject, None, int(self._now.timestamp() * 1000)))
 
     def _event(
         self, topic: str, key: tuple[str, ...], data: dict[str, Any], days: float = 0

@@ -24,6 +24,9 @@ from consumer.store.skyward_state import SkywardDistrict
 
 LEASE: Final = timedelta(seconds=30)
 _RENEWAL: Final = LEASE / 3
+# A grading period may open again, or move, which no event tells: as long as anything was due in
+# the last year, Skyward's periods and categories are read each night.
+_PERIODS_REOPEN: Final = timedelta(days=365)
 
 # What a change of Skyward's sessions may let pass.
 _BY_PERIOD: Final = frozenset({Reason.GRADING_PERIOD_CLOSED, Reason.GRADING_PERIOD_UNKNOWN})
@@ -159,7 +162,7 @@ class Flusher:
             await undecided.mark_items(self.pool, district_id, cutoff.at)
         stopped_classes = await skyward_state.stopped_by_skyward(self.pool, district_id)
         if not stopped_classes and not await undecided.has_undecided(
-            self.pool, district_id, cutoff.at
+            self.pool, district_id, cutoff.at, due_since=cutoff.at - _PERIODS_REOPEN
         ):
             return
         async with self.connect(stored, district) as skyward:

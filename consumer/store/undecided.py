@@ -142,14 +142,20 @@ async def mark_items(
     return int(status.rsplit(" ", 1)[-1])
 
 
-async def has_undecided(pool: Pool, district_id: str, cutoff: datetime) -> bool:
-    """Whether a run at ``cutoff`` would decide anything."""
-    return bool(await pool.fetchval(_HAS_UNDECIDED, district_id, cutoff))
+async def has_undecided(
+    pool: Pool, district_id: str, cutoff: datetime, *, due_since: datetime
+) -> bool:
+    """Whether a run at ``cutoff`` would decide anything, or might if Skyward changed.
+
+    That is so while it knows an assessment that was due since ``due_since``, or has no due date.
+    """
+    return bool(await pool.fetchval(_HAS_UNDECIDED, district_id, cutoff, due_since))
 
 
 _HAS_UNDECIDED: Final = """
 SELECT EXISTS (SELECT FROM grade WHERE district_id = $1 AND decide_from <= $2)
-    OR EXISTS (SELECT FROM assessment WHERE district_id = $1 AND decide_from <= $2)"""
+    OR EXISTS (SELECT FROM assessment WHERE district_id = $1
+        AND (decide_from <= $2 OR coalesce(due_at, assigned_at) >= $3))"""
 
 
 async def items(

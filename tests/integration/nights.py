@@ -97,6 +97,25 @@ class Nights:
         ) as skyward:
             yield skyward
 
+    def period(self, number: int) -> str:
+        """The first class's grading period: 1 has closed, 2 is open, 3 is to come."""
+        term = min(self.evening.terms())
+        return f"{term}-gp{number}"
+
+    def operations(self, name: str) -> int:
+        """How many requests of that name Skyward received."""
+        return sum(1 for line in self.standin.journal_lines() if line["operation"] == name)
+
+    async def rows(self) -> list[tuple[str, ...]]:
+        """Every row that deciding may write, with the transaction that wrote it last."""
+        found = []
+        for table in ("grade", "assessment", "line_item"):
+            rows = await self.pool.fetch(
+                f"SELECT assessment_id, class_id, xmin::text FROM {table} ORDER BY 1, 2, 3"
+            )
+            found += [(table, *row) for row in rows]
+        return found
+
     def writes(self) -> list[dict[str, Any]]:
         return [
             line
