@@ -558,10 +558,10 @@ def decide(case: Case) -> Decision:
     if failed is None:
         assert value is not None  # every path that passes has one
         score, status, origin = value
-        same = case.sent is not None and _is_same(case.sent, score, status)
+        same = case.sent is not None and _is_same(case.sent, value)
         return Decision(Kind.POST, score=score, score_status=status, origin=origin, send=not same)
     code, detail = failed
-    if case.sent is not None and value is not None and _is_same(case.sent, value[0], value[1]):
+    if case.sent is not None and value is not None and _is_same(case.sent, value):
         # A rule that begins to fail afterwards stops what is new, never what stands already.
         return Decision(Kind.POST, score=value[0], score_status=value[1], origin=case.sent.origin)
     return Decision(code.kind, code, detail)
@@ -672,7 +672,11 @@ def _value(case: Case) -> tuple[Decimal | None, ScoreStatus, Origin] | None:
     return _ZERO, ScoreStatus(district.zeros.score_status), Origin.CLOCK
 
 
-def _is_same(sent: Sent, score: Decimal | None, status: ScoreStatus) -> bool:
+def _is_same(sent: Sent, value: tuple[Decimal | None, ScoreStatus, Origin]) -> bool:
+    score, status, origin = value
+    # A zero of the clock stays as it was posted: another status for zeros is no change in Otus.
+    if sent.origin is Origin.CLOCK is origin and sent.score_status is not ScoreStatus.EXEMPT:
+        return sent.score == score
     return sent.score_status is status and sent.score == score
 
 
@@ -710,7 +714,8 @@ def _diverged(case: Case, taken_back: tuple[str, str]) -> Decision:
     # Skyward refuses writes that touch a closed period, and one for a student whose id went with
     # the assignment cannot be made: then it can only be left and reported.
     unknown = policy == "exempt" and case.student_id not in _assessment(case).assignees
-    if policy == "leave" or unknown or _STUDENT < case.frame.failed_at < _PASSED:
+    stopped = _STUDENT < case.frame.failed_at < _PASSED or _grading_period_closed(case) is not None
+    if policy == "leave" or unknown or stopped:
         return Decision(Kind.SKIP, Reason.DIVERGED, f"{why}; what Skyward shows was left alone")
     if policy == "delete":
         return Decision(Kind.SKIP, Reason.DIVERGED, f"{why}; deleted in Skyward", delete=True)
@@ -720,6 +725,7 @@ def _diverged(case: Case, taken_back: tuple[str, str]) -> Decision:
         Reason.DIVERGED,
         f"{why}; marked exempt in Skyward",
         score_status=ScoreStatus.EXEMPT,
-        origin=Origin.TEACHER,
+        # A zero that was withdrawn is still the clock's: it comes back when it is due again.
+        origin=case.sent.origin,
         send=not done,
     )
