@@ -158,7 +158,7 @@ def classes_known(known: Sequence[str], in_skyward: Container[str]) -> Check:
     missing = [one for one in known if one not in in_skyward]
     if not missing:
         return Check(CLASSES, True, f"Skyward has the {len(known)} that Otus' assessments name")
-    because = f"Skyward has no active class for {_some(missing, len(known))}"
+    because = f"Skyward does not have {_some(missing, len(known))}"
     return Check(CLASSES, False, because, GUIDANCE[Reason.CLASS_UNKNOWN].do)
 
 
@@ -186,7 +186,7 @@ def categories_in_classes(
         silent = len(by_class) - len(told)
         but = f"; Skyward does not list those of {silent} more" if silent else ""
         because = (
-            f"all district-level ones are active in the gradebooks of {len(told)} classes{but}"
+            f"all district-level ones are active in the gradebooks of {_classes(len(told))}{but}"
         )
         return Check(CLASS_CATEGORIES, True, because)
     because = "; ".join(
@@ -199,7 +199,11 @@ def categories_in_classes(
 
 def _some(classes: Sequence[str], among: int) -> str:
     more = ", …" if len(classes) > _NAMED else ""
-    return f"{len(classes)} of {among} classes: {', '.join(classes[:_NAMED])}{more}"
+    return f"{len(classes)} of {_classes(among)}: {', '.join(classes[:_NAMED])}{more}"
+
+
+def _classes(count: int) -> str:
+    return "1 class" if count == 1 else f"{count} classes"
 
 
 def group_filled(memberships: Mapping[str, Membership]) -> Check:

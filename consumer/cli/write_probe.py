@@ -29,6 +29,7 @@ SCORE: Final = Decimal(8)
 
 _STORED_NOTHING: Final = "Skyward answered with success and stored nothing"
 _ASK_FOR_LICENCE: Final = GUIDANCE[Reason.LICENCE_MISSING].do
+_DELETE_BY_HAND: Final = "the class's teacher deletes it in the gradebook, or it counts there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Target:
 class Posted:
     """One write: its outcome, and what Skyward held afterwards.
 
-    ``held`` is None where nothing was there; ``unread`` says why it could not be looked at.
+    ``held`` is None where it was not there; ``unread`` says why it could not be looked at.
     """
 
     outcome: Outcome
@@ -76,8 +77,8 @@ class WriteProbe:
         item_id, result_id = probe_ids(district_id, target.class_id)
         self.line_item: Final = LineItem(
             sourced_id=item_id,
-            # The minute tells this item from one that an earlier probe could not delete.
-            title=f"Otus Passback test {at:%Y-%m-%d %H:%M}",
+            # The moment tells this item from one that an earlier probe could not delete.
+            title=f"Otus Passback test {at:%Y-%m-%d %H:%M:%S}",
             assign_date=at,
             due_date=at,
             class_sourced_id=target.class_id,
@@ -122,9 +123,12 @@ class WriteProbe:
         if outcome.kind is not Kind.POST:
             return Posted(outcome)
         try:
-            return Posted(outcome, await self._writing.read_line_item(self._item_id))
+            held = await self._writing.read_line_item(self._item_id)
         except DistrictStopped as stop:
             return Posted(outcome, unread=stop)
+        if held is not None and held.title not in (None, self.line_item.title):
+            held = None
+        return Posted(outcome, held)
 
     async def _post_result(self) -> Posted:
         result = Result(
@@ -146,27 +150,27 @@ class WriteProbe:
             return Posted(outcome, unread=stop)
 
     async def _remove(self) -> Check:
-        outcome = await self._delete(self._deleting)
+        used = self._deleting
+        outcome = await self._delete(used)
         if outcome.kind is not Kind.POST and outcome.reason is not Reason.SKYWARD_UNAVAILABLE:
             # Some servers grant no scope to delete, and let the one who posted delete all the same.
-            outcome = await self._delete(self._writing)
+            used = self._writing
+            outcome = await self._delete(used)
         what = f'line item {self._item_id} ("{self.line_item.title}")'
+        where = f"in class {self.line_item.class_sourced_id}"
         try:
-            item = await self._deleting.read_line_item(self._item_id)
-            result = await self._deleting.read_result(self._result_id)
+            item = await used.read_line_item(self._item_id)
+            result = await used.read_result(self._result_id)
         except DistrictStopped as stop:
-            because = f"{what} may be left in class {self.line_item.class_sourced_id}: {stop}"
-            return Check(REMOVED, False, because, _delete_by_hand())
-        if (item is None or not item.active) and (result is None or not result.active):
+            return Check(REMOVED, False, f"{what} may be left {where}: {stop}", _DELETE_BY_HAND)
+        if not any(one is not None and one.active for one in (item, result)):
             return Check(REMOVED, True, "nothing of it is left in Skyward")
         why = outcome.detail or "Skyward answered with success and kept it"
-        because = f"{what} is left in class {self.line_item.class_sourced_id}: {why}"
-        return Check(REMOVED, False, because, _delete_by_hand())
+        return Check(REMOVED, False, f"{what} is left {where}: {why}", _DELETE_BY_HAND)
 
     async def _delete(self, skyward: Skyward) -> Outcome:
         """Deletes the result, then its line item; the outcome of the item."""
-        if self._item is None or self._item.is_there:
-            await skyward.delete_result(self._result_id)
+        await skyward.delete_result(self._result_id)
         return await skyward.delete_line_item(self._item_id)
 
     def _line_item_kept(self, item: Posted) -> Check:
@@ -178,7 +182,6 @@ class WriteProbe:
         if not isinstance(held, HeldLineItem):
             return Check(LINE_ITEM, False, _STORED_NOTHING, _ASK_FOR_LICENCE)
         compared = {
-            "title": (held.title, sent.title),
             "class": (held.class_sourced_id, sent.class_sourced_id),
             "category": (held.category_sourced_id, sent.category_sourced_id),
             "due date": (held.due_date, sent.due_date.date()),
@@ -238,7 +241,3 @@ def _result_kept(result: Posted | None) -> Check:
 def _refused(check: str, outcome: Outcome) -> Check:
     cure = GUIDANCE[outcome.reason].do if outcome.reason is not None else None
     return Check(check, False, outcome.detail, cure)
-
-
-def _delete_by_hand() -> str:
-    return "the class's teacher deletes it in the gradebook, so that it does not count"
