@@ -432,6 +432,17 @@ def test_a_class_that_may_not_be_written_fails_the_licence(onboarding: Onboardin
     assert onboarding.failing("--write-probe", onboarding.evening.classes[1]) == {}
 
 
+def test_the_test_item_goes_to_a_category_that_is_active_in_the_class(
+    onboarding: Onboarding,
+) -> None:
+    class_id = onboarding.evening.classes[0]
+    for category in ("cat-homework", "cat-otus", "cat-project"):
+        onboarding.skyward.act("setCategory", class_id=class_id, category=category, active=False)
+    assert list(onboarding.probe()) == ["categories in classes"]
+    onboarding.skyward.act("setCategory", class_id=class_id, category="cat-test", active=False)
+    assert "no mapped category is active" in onboarding.probe()["licence"]["because"]
+
+
 def test_a_student_whom_skyward_has_not_in_the_class_is_a_finding(onboarding: Onboarding) -> None:
     student = onboarding.evening.students[0]
     onboarding.skyward.act("removeStudent", student=student)
@@ -456,7 +467,11 @@ def test_the_probe_speaks_as_the_district_is_set(
 
 def test_a_class_is_named_by_otus_too_and_needs_no_assessment(onboarding: Onboarding) -> None:
     assert onboarding.failing("--write-probe", "c-2") == {}
-    assert onboarding.failing("--write-probe", onboarding.evening.classes[5]) == {}
+    unheard_of = onboarding.evening.classes[5]
+    onboarding.skyward.act(
+        "setCategory", class_id=unheard_of, category="cat-homework", active=False
+    )
+    assert onboarding.failing("--write-probe", unheard_of) == {}
     assert onboarding.left() == []
 
 
