@@ -74,9 +74,17 @@ async def opened_pool(settings: Settings, *, size: int = 10) -> AsyncIterator[Po
 
 
 def connects(
-    keys: SealingKeys, network: Network, observe: Observe, now: Callable[[], datetime] = _now
+    keys: SealingKeys,
+    network: Network,
+    observe: Observe,
+    now: Callable[[], datetime] = _now,
+    *,
+    delete: bool = False,
 ) -> Callable[[StoredDistrict, District], AbstractAsyncContextManager[Skyward]]:
-    """How a run reaches its district's Skyward: secrets are opened only here."""
+    """How a run reaches its district's Skyward: secrets are opened only here.
+
+    ``delete`` asks for the scope to delete although no policy of the district needs it.
+    """
 
     @asynccontextmanager
     async def connect_one(stored: StoredDistrict, district: District) -> AsyncIterator[Skyward]:
@@ -97,7 +105,7 @@ def connects(
             network=network,
             observe=observe,
             now=now,
-            delete="delete" in policies,
+            delete=delete or "delete" in policies,
         ) as skyward:
             yield skyward
 

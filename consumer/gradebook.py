@@ -369,3 +369,9 @@ def line_item_id(district_id: str, key: ItemKey) -> str:
 def result_id(district_id: str, key: GradeKey) -> str:
     """The sourcedId of a result: from Otus' ids alone, so that a repeated PUT is harmless."""
     return str(uuid5(_IDS, f"result/{district_id}/{'/'.join(key)}"))
+
+
+def probe_ids(district_id: str, class_sourced_id: str) -> tuple[str, str]:
+    """The sourcedIds of a class's test line item and its result; no assessment has them."""
+    where = f"{district_id}/{class_sourced_id}"
+    return str(uuid5(_IDS, f"probe/lineItem/{where}")), str(uuid5(_IDS, f"probe/result/{where}"))

@@ -3,8 +3,7 @@
 A check that needs what failed before it is left out: its cure would be the other one's.
 """
 
-from dataclasses import dataclass
-
+from consumer.cli.checks import Check
 from consumer.cli.session import Session
 from consumer.errors import ServiceUnavailable, UsageError
 from consumer.events import TOPICS
@@ -15,16 +14,6 @@ from consumer.store import districts
 from consumer.store.connection import UNREACHABLE, Pool, connect, unreachable
 from consumer.store.migrate import expect_current_schema
 from consumer.store.recording import stored_offsets
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at; ``cure`` is None where it passes."""
-
-    check: str
-    passes: bool
-    because: str
-    cure: str | None = None
 
 
 async def check_everything(session: Session) -> list[Check]:

@@ -10,9 +10,11 @@ import typer
 
 from consumer import daemon
 from consumer.cli.applying import Applied, apply_all, read_files
+from consumer.cli.checks import Check, show_checks
 from consumer.cli.output import emit_json, local, say, show_fields, show_table, waiting, warn
 from consumer.cli.reports import report_shape, state_of
 from consumer.cli.session import AsJson, DistrictId, Session, now, session_of
+from consumer.cli.setup_walk import SetupWalk
 from consumer.errors import PassbackError, UsageError
 from consumer.gradebook import RunReport
 from consumer.store import districts, quarantined, runs
@@ -148,6 +150,45 @@ def _pause_told(stored: StoredDistrict, zone: ZoneInfo) -> str:
     until = "" if stored.paused_until is None else f" until {local(stored.paused_until, zone)}"
     because = "" if stored.pause_reason is None else f": {stored.pause_reason}"
     return f"since {local(stored.paused_at, zone)}{until}{because}"
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    district_id: DistrictId,
+    write_probe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            help="Post, read back and delete one test item in this class (Skyward's sourcedId).",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Walk the guide's setup process: each step pass or fail, with its cure."""
+    session = session_of(ctx)
+    settings, keys = session.settings, session.sealing_keys
+
+    with waiting(f"Checking {district_id}") as step:
+
+        async def work(pool: Pool, stored: StoredDistrict) -> list[Check]:
+            async with daemon.network_of(settings) as network:
+                walk = SetupWalk(
+                    pool,
+                    stored,
+                    now(),
+                    connect=daemon.connects(keys, network, _unobserved),
+                    connect_to_delete=daemon.connects(keys, network, _unobserved, delete=True),
+                    step=step,
+                )
+                return await walk.checks(write_probe)
+
+        checks = session.with_district(district_id, work)
+    return show_checks(checks, as_json=as_json)
+
+
+def _unobserved(operation: str, code: str, seconds: float) -> None:
+    """A command's requests are in no metric."""
 
 
 @app.command()

@@ -5,7 +5,7 @@ Titles and ids come from outside: control and bidirectional characters never rea
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -106,14 +106,14 @@ def local(at: datetime | None, zone: ZoneInfo) -> str:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Says on stderr, where that is a terminal, what takes a while."""
+def waiting(what: str) -> Iterator[Callable[[str], None]]:
+    """Says on stderr, where that is a terminal, what takes a while; yields how to say more."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield
+        yield lambda step: None
         return
-    with console.status(Text(escaped(what))):
-        yield
+    with console.status(Text(escaped(what))) as status:
+        yield lambda step: status.update(Text(escaped(f"{what}: {step}")))
 
 
 def _print(table: Table) -> None:

@@ -6,8 +6,9 @@ import sys
 import typer
 
 from consumer import daemon, log
-from consumer.cli.checking import Check, check_everything
-from consumer.cli.output import emit_json, say, show_table, waiting
+from consumer.cli.checking import check_everything
+from consumer.cli.checks import show_checks
+from consumer.cli.output import say, waiting
 from consumer.cli.session import AsJson, session_of
 from consumer.errors import ServiceUnavailable
 from consumer.store.connection import UNREACHABLE, unreachable
@@ -58,17 +59,4 @@ def check(
     """Check settings, database, schema, Kafka topics and group; each with its cure."""
     with waiting("Checking"):
         checks = asyncio.run(check_everything(session_of(ctx)))
-    show_checks(checks, as_json=as_json)
-    return 0 if all(one.passes for one in checks) else 1
-
-
-def show_checks(checks: list[Check], *, as_json: bool) -> None:
-    """Each line pass or fail; the cure where it fails."""
-    if as_json:
-        emit_json(checks)
-        return
-    show_table(
-        ["check", "", "because", "cure"],
-        [(c.check, "pass" if c.passes else "FAIL", c.because, c.cure or "") for c in checks],
-        "nothing to check",
-    )
+    return show_checks(checks, as_json=as_json)

@@ -44,11 +44,12 @@ class Category(NamedTuple):
 
 
 class SchoolClass(NamedTuple):
-    """A class and the terms it is taught in."""
+    """A class, the terms it is taught in and its school; None where Skyward does not say."""
 
     sourced_id: str
     term_ids: tuple[str, ...]
     active: bool
+    school_id: str | None = None
 
 
 class HeldLineItem(NamedTuple):
@@ -185,7 +186,8 @@ def _class(row: Mapping[str, Any]) -> SchoolClass:
     terms = row.get("terms")
     listed = terms[:_MOST_TERMS] if isinstance(terms, list) else []
     ids = tuple(term for term in map(_referred, listed) if term is not None)
-    return SchoolClass(_id(row.get("sourcedId")), ids, _active(row))
+    school = _referred(row.get("school"))
+    return SchoolClass(_id(row.get("sourcedId")), ids, _active(row), school)
 
 
 def _line_item(row: Mapping[str, Any]) -> HeldLineItem:

@@ -84,6 +84,7 @@ class Skyward:
             settings.base_url, settings.oneroster_version, settings.path_style
         )
         self._bodies: Final = Bodies(self._paths, settings.wire_form)
+        self._base_url: Final = settings.base_url
         self._page_size: Final = settings.page_size
         self._transport: Final = transport
         self._token: Final = token
@@ -182,6 +183,22 @@ class Skyward:
         return await self._write(operation, url, None, sourced_id, line_item=sourced_id)
 
     # --- reads ----------------------------------------------------------------------------
+
+    async def reach(self) -> None:
+        """Asks the base URL without a token: any answer shows its name, address and TLS right.
+
+        Raises ``DistrictStopped`` where none comes.
+        """
+        request = httpx.Request("GET", self._base_url, headers={"Accept": "application/json"})
+        try:
+            await self._transport.ask(request, _WRITE_BOUND)
+        except Unanswered as error:
+            raise DistrictStopped(Reason.SKYWARD_UNAVAILABLE, error.detail) from None
+
+    @property
+    def asked_scopes(self) -> tuple[str, ...]:
+        """The scopes that a token is asked for."""
+        return self._token.asked
 
     async def granted_scopes(self) -> frozenset[str] | None:
         """Fetches a token; the scopes it was granted, None where the server does not say."""

@@ -178,6 +178,9 @@ def _unanswered(error: Exception, total: float) -> Unanswered:
                 "correct base_url and token_url, or allow its network"
             )
             return Unanswered("refused_address", detail, sent=False)
+        if isinstance(cause, aiohttp.ClientConnectorDNSError):
+            detail = "the name of Skyward's host was not found; correct base_url and token_url"
+            return Unanswered("connect", detail, sent=False)
         return Unanswered("connect", "Skyward could not be reached", sent=False)
     if isinstance(cause, aiohttp.ConnectionTimeoutError):
         return Unanswered("timeout", "Skyward could not be reached in time", sent=False)

@@ -65,6 +65,7 @@ class Token:
         asked = settings.scopes
         if asked is None:
             asked = scopes(settings.oneroster_version, delete=delete)
+        self.asked: Final = asked
         form = {"grant_type": "client_credentials", "scope": " ".join(asked)}
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",

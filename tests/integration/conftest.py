@@ -10,10 +10,12 @@ import pytest
 from consumer.sandbox.roster import read_roster, with_grading_periods
 from consumer.sandbox.schoolday import SCHOOL, district_settings
 from consumer.sandbox.skyward import StandIn
+from consumer.sealing import new_key
 from consumer.skyward import Network
 from consumer.store.connection import connect
 from tests.evening import Evening
 from tests.integration.nights import NOW, ZONE, Nights
+from tests.integration.operators import Operator
 
 
 @pytest.fixture
@@ -40,3 +42,18 @@ async def nights(tmp_path: Path, database_url: str) -> AsyncIterator[Nights]:
             await built.apply()
             yield built
         await pool.close()
+
+
+@pytest.fixture
+def operator(
+    tmp_path: Path,
+    database_url: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Operator:
+    (tmp_path / "sealing.key").write_text(new_key() + "\n")
+    (tmp_path / "lakeside.key").write_text("the key\n")
+    (tmp_path / "lakeside.secret").write_text("the secret\n")
+    monkeypatch.setenv("PASSBACK_DATABASE_URL", database_url)
+    monkeypatch.setenv("PASSBACK_SEALING_KEY_FILE", str(tmp_path / "sealing.key"))
+    return Operator(tmp_path, database_url, capsys)

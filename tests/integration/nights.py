@@ -23,6 +23,17 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 ZONE = "America/Chicago"
 
 
+def batch_of(evening: Evening, *, first: int = 0) -> Batch:
+    """The evening's events from that number on, as intake would record them."""
+    batch = Batch()
+    for number, one in enumerate(evening.records[first:], start=first):
+        key = one.key.encode()
+        at = Position(one.topic, 0, number, datetime.fromtimestamp(one.timestamp_ms / 1e3, UTC))
+        change = events.read(one.topic, key, one.value, (), at.recorded_at)
+        batch.changes.append(Recordable(change, at, Record(key, one.value, ())))
+    return batch
+
+
 @dataclass
 class Nights:
     """One district, its evening's events, and runs of it at moments that the test names."""
@@ -39,14 +50,8 @@ class Nights:
 
     async def record(self) -> None:
         """Records what the evening holds that was not recorded yet."""
-        fresh = self.evening.records[self.published :]
-        batch = Batch()
-        for number, one in enumerate(fresh, start=self.published):
-            key = one.key.encode()
-            at = Position(one.topic, 0, number, datetime.fromtimestamp(one.timestamp_ms / 1e3, UTC))
-            change = events.read(one.topic, key, one.value, (), at.recorded_at)
-            batch.changes.append(Recordable(change, at, Record(key, one.value, ())))
-        self.published += len(fresh)
+        batch = batch_of(self.evening, first=self.published)
+        self.published = len(self.evening.records)
         await record(self.pool, batch, self.now)
 
     async def apply(self, **changes: Any) -> None:

@@ -1,20 +1,15 @@
 """The commands on a real Postgres: their exit statuses, their JSON, what they leave behind."""
 
-import asyncio
 import csv
 import io
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-import yaml
 
-from consumer.cli import main
 from consumer.cutoff import Cutoff
 from consumer.events import AssessmentChanged, Assignee, Assigner, Change, GradeChanged
 from consumer.gradebook import (
@@ -32,90 +27,13 @@ from consumer.gradebook import (
 )
 from consumer.sealing import SealingKeys, new_key
 from consumer.store import districts, runs, settling, skyward_state
-from consumer.store.connection import Pool, connect
+from consumer.store.connection import Pool
 from consumer.store.recording import Batch, Position, Record, Recordable, Unreadable, record
 from consumer.store.settling import SettledGrade, SettledLineItem
 from consumer.store.skyward_state import SkywardClass, SkywardDistrict
+from tests.integration.operators import DISTRICT, NOW, Operator
 
-T = TypeVar("T")
-
-NOW = datetime.now(UTC).replace(microsecond=0)
 ASSIGNED, DUE = NOW - timedelta(days=3), NOW - timedelta(hours=30)
-DISTRICT: dict[str, Any] = {
-    "district": "lakeside",
-    "name": "Lakeside Public Schools",
-    "timezone": "America/Chicago",
-    "cutoff": "22:00",
-    "effective_date": (NOW - timedelta(days=60)).date().isoformat(),
-    "live_since": (NOW - timedelta(days=60)).date().isoformat(),
-    "skyward": {
-        "base_url": "https://lakeside.skyward.example/",
-        "token_url": "https://lakeside.skyward.example/oauth/token",
-        "key_file": "lakeside.key",
-        "secret_file": "lakeside.secret",
-    },
-    "categories": {"Quiz": "cat-test"},
-    "group": ["t-100"],
-}
-
-
-@dataclass
-class Operator:
-    """Someone with a shell: a directory of files, a database, the commands."""
-
-    directory: Path
-    database_url: str
-    capsys: pytest.CaptureFixture[str]
-    told: str = ""
-    said: str = ""
-
-    def passback(self, *words: str) -> int:
-        """Runs one command; ``said`` is its stdout and ``told`` its stderr."""
-        self.capsys.readouterr()
-        status = main(words)
-        self.said, self.told = self.capsys.readouterr()
-        assert "Traceback" not in self.told + self.said
-        return status
-
-    def answer(self, *words: str) -> Any:
-        """What a reading command says as JSON."""
-        assert self.passback(*words, "--json") == 0, self.told
-        return json.loads(self.said)
-
-    def write(self, name: str = "lakeside.yaml", **changes: Any) -> str:
-        """A district file; ``changes`` replace top-level entries, None takes one out."""
-        content = {k: v for k, v in (DISTRICT | changes).items() if v is not None}
-        path = self.directory / name
-        path.write_text(yaml.safe_dump(content, sort_keys=False))
-        return str(path)
-
-    def apply(self, **changes: Any) -> None:
-        assert self.passback("district", "apply", self.write(**changes)) == 0, self.told
-
-    def store(self, work: Callable[[Pool], Awaitable[T]]) -> T:
-        async def opened() -> T:
-            pool = await connect(self.database_url, size=2)
-            try:
-                return await work(pool)
-            finally:
-                await pool.close()
-
-        return asyncio.run(opened())
-
-
-@pytest.fixture
-def operator(
-    tmp_path: Path,
-    database_url: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Operator:
-    (tmp_path / "sealing.key").write_text(new_key() + "\n")
-    (tmp_path / "lakeside.key").write_text("the key\n")
-    (tmp_path / "lakeside.secret").write_text("the secret\n")
-    monkeypatch.setenv("PASSBACK_DATABASE_URL", database_url)
-    monkeypatch.setenv("PASSBACK_SEALING_KEY_FILE", str(tmp_path / "sealing.key"))
-    return Operator(tmp_path, database_url, capsys)
 
 
 # -- what Otus said, and what a run made of it ----------------------------------------------
