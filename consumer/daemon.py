@@ -315,6 +315,7 @@ class Daemon:
             seconds=(report.finished_at - report.started_at).total_seconds(),
             line_items_posted=report.line_items_posted,
             line_items_rejected=report.line_items_rejected,
+            titles_kept=report.titles_kept,
             zeros_posted=report.zeros_posted,
             reasons=report.reasons,
             **report.results,

@@ -341,6 +341,7 @@ class RunReport:
 
     ``results`` counts grades by posted, rejected, skipped, held and deferred; ``reasons``
     counts them by reason code; ``stopped_by`` is the one that ended a deferred run early.
+    ``titles_kept`` counts line items whose title grew too long after they were posted.
     """
 
     district_id: str
@@ -352,6 +353,7 @@ class RunReport:
     state: str
     line_items_posted: int = 0
     line_items_rejected: int = 0
+    titles_kept: int = 0
     results: Mapping[str, int] = field(default_factory=dict)
     zeros_posted: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """One grade's decision, rebuilt offline: the stored decision, today's verdicts, what next."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -216,12 +216,23 @@ def _verdicts(
         zero_ruling=ruling,
         held=row is not None and row.reason is Reason.ZEROS_HELD,
     )
-    return [_verdict(rule, failure, was_read=was_read) for rule, failure in verdicts(case)]
+    return [
+        _verdict(rule, failure, _but_for_skyward(rule, case), was_read=was_read)
+        for rule, failure in verdicts(case)
+    ]
 
 
-def _verdict(rule: Rule, failure: str | None, *, was_read: bool) -> Verdict:
+def _but_for_skyward(rule: Rule, case: Case) -> str | None:
+    """Why the rule would fail if the line item did not stand in Skyward already."""
+    item = replace(case.frame.item, in_skyward=False)
+    return rule.check(replace(case, frame=replace(case.frame, item=item)))
+
+
+def _verdict(rule: Rule, failure: str | None, but_for: str | None, *, was_read: bool) -> Verdict:
     if rule.code in _ASKS_SKYWARD and not was_read:
         return Verdict(rule, None, _NOT_READ)
+    if failure is None and but_for is not None:
+        return Verdict(rule, True, f"{but_for}; but its line item stands, and its scores go on")
     if failure is None:
         return Verdict(rule, True, rule.claim)
     return Verdict(rule, False, failure)

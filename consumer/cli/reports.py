@@ -42,7 +42,7 @@ def show_report(report: RunReport, zone: ZoneInfo) -> None:
         ("started", local(report.started_at, zone)),
         ("finished", local(report.finished_at, zone)),
         ("state", state_of(report)),
-        ("line items", f"{report.line_items_posted} posted, {report.line_items_rejected} rejected"),
+        ("line items", _line_items(report)),
         ("grades", ", ".join(f"{results.get(name, 0)} {name}" for name in _RESULTS)),
         ("zeros posted", report.zeros_posted),
     ]
@@ -55,6 +55,13 @@ def show_report(report: RunReport, zone: ZoneInfo) -> None:
             [(code, REASONS[code].kind if code in REASONS else "-", n) for code, n in ordered],
             "",
         )
+
+
+def _line_items(report: RunReport) -> str:
+    told = f"{report.line_items_posted} posted, {report.line_items_rejected} rejected"
+    if report.titles_kept:
+        told += f", {report.titles_kept} renamed to 50 characters or more: title kept"
+    return told
 
 
 def state_of(report: RunReport) -> str:

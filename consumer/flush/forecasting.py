@@ -90,6 +90,7 @@ async def _night(pool: Pool, stored: StoredDistrict, cutoff: Cutoff, skyward: Sk
 
 def _take_in(ahead: _Ahead, portion: Portion) -> None:
     sends = False
+    ahead.tally.titles_kept += portion.title_kept
     posted, by_reason = ahead.tally.posted, ahead.tally.by_reason
     for one in portion.grades:
         decision = one.decision
@@ -129,6 +130,7 @@ def _forecast(
         finished_at=now,
         state="done" if stopped_by is None else "deferred",
         line_items_posted=len(ahead.new_items),
+        titles_kept=tally.titles_kept,
         results={
             "posted": sum(tally.posted.values()),
             "rejected": 0,

@@ -20,6 +20,7 @@ from consumer.gradebook import (
 )
 from consumer.periods import grading_periods_of
 from consumer.rules import (
+    NAME_LIMIT,
     Case,
     Categories,
     Frame,
@@ -69,6 +70,18 @@ class Portion:
     frame: Frame
     grades: Sequence[Decided]
     last: bool
+
+    @property
+    def title_kept(self) -> bool:
+        """Whether it was renamed to 50 or more after it was posted: Skyward keeps its title."""
+        assessment = self.item.assessment
+        return (
+            self.last
+            and assessment is not None
+            and self.item.posted is not None
+            and len(assessment.title) >= NAME_LIMIT
+            and self.item.settled_version != assessment.version
+        )
 
 
 class Night:

@@ -549,7 +549,8 @@ def _fields(item: LineItem) -> dict[str, str]:
         "school": item.school_sourced_id,
         "category": item.category_sourced_id,
         "gradingPeriod": item.grading_period_sourced_id,
-        "resultValueMax": str(item.result_value_max),
+        # 10.0 is 10, and no change of the line item.
+        "resultValueMax": f"{item.result_value_max.normalize():f}",
     }
 
 
@@ -566,5 +567,10 @@ def _looked_at(portion: Portion) -> SettledItem:
     item = portion.item
     assert item.assessment is not None
     return SettledItem(
-        item.key, item.revision, item.assessment.version, item.decide_from, wakes_at(portion.frame)
+        item.key,
+        item.revision,
+        item.assessment.version,
+        item.decide_from,
+        wakes_at(portion.frame),
+        portion.title_kept,
     )

@@ -260,6 +260,7 @@ def _report(row: Any) -> RunReport:
         state=row["state"],
         line_items_posted=row["line_items_posted"],
         line_items_rejected=row["line_items_rejected"],
+        titles_kept=row["titles_kept"],
         results={name: row[name] for name in ("posted", "rejected", "skipped", "held", "deferred")},
         zeros_posted=row["zeros_posted"],
         reasons=row["reasons"],

@@ -59,13 +59,17 @@ class SettledLineItem:
 
 @dataclass(frozen=True, slots=True)
 class SettledItem:
-    """An item all of whose grades were decided: when the clock makes it worth another look."""
+    """An item all of whose grades were decided: when the clock makes it worth another look.
+
+    ``title_kept``: it was renamed to a title too long, so that Skyward keeps the one it has.
+    """
 
     key: ItemKey
     revision: int
     version: int
     decide_from: datetime | None
     wake_at: datetime | None
+    title_kept: bool = False
 
 
 @dataclass(slots=True)
@@ -76,6 +80,7 @@ class Tally:
     by_reason: dict[Reason, int] = field(default_factory=dict)
     line_items_posted: int = 0
     line_items_rejected: int = 0
+    titles_kept: int = 0
 
     def count(self, one: SettledGrade) -> None:
         """Counts a grade that was acknowledged, or whose decision changed."""
@@ -125,13 +130,15 @@ async def settle(
             tally.count(grade)
         tally.line_items_posted = sum(1 for i in line_items if i.kind is Kind.POST)
         tally.line_items_rejected = sum(1 for i in line_items if i.kind is Kind.REJECT)
+        tally.titles_kept = sum(1 for i in items if i.title_kept)
         await _count(connection, lease, run_id, tally)
     return tally
 
 
 async def _count(connection: Connection, lease: Lease, run_id: int, tally: Tally) -> None:
     posted = sum(tally.posted.values())
-    if not (posted or tally.by_reason or tally.line_items_posted or tally.line_items_rejected):
+    line_items = tally.line_items_posted or tally.line_items_rejected or tally.titles_kept
+    if not (posted or tally.by_reason or line_items):
         return
     await connection.execute(
         _COUNTS,
@@ -146,6 +153,7 @@ async def _count(connection: Connection, lease: Lease, run_id: int, tally: Tally
         tally.posted.get(Origin.CLOCK, 0),
         list(tally.by_reason),
         list(tally.by_reason.values()),
+        tally.titles_kept,
     )
 
 
@@ -153,7 +161,7 @@ _COUNTS: Final = """
 UPDATE flush_run SET line_items_posted = line_items_posted + $3,
     line_items_rejected = line_items_rejected + $4, posted = posted + $5,
     rejected = rejected + $6, skipped = skipped + $7, held = held + $8,
-    zeros_posted = zeros_posted + $9,
+    zeros_posted = zeros_posted + $9, titles_kept = titles_kept + $12,
     reasons = reasons || (
         SELECT coalesce(
             jsonb_object_agg(n.reason, n.count + coalesce((reasons ->> n.reason)::int, 0)), '{}')

@@ -42,6 +42,7 @@ async def _expect_what_happens(nights: Nights) -> Forecast:
     assert dict(told.report.reasons) == dict(done.reasons)
     assert told.report.zeros_posted == done.zeros_posted
     assert told.report.line_items_posted == done.line_items_posted
+    assert told.report.titles_kept == done.titles_kept
     return told
 
 
