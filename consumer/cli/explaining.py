@@ -1,13 +1,14 @@
 """``explain``: why a grade is in Skyward, or why not, from the store alone."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
-from consumer.cli.explanation import Explanation, explain_all
+from consumer.cli.explanation import Explanation, Verdict, explain_all
 from consumer.cli.output import emit_json, local, number, say, show_fields, show_table
 from consumer.cli.session import AsJson, DistrictId, session_of
 from consumer.errors import UsageError
+from consumer.gradebook import Kind, Origin, Sent
 from consumer.store.connection import Pool
 from consumer.store.districts import StoredDistrict
 from consumer.store.explaining import OUTCOMES, SentLine
@@ -78,12 +79,8 @@ def _shape(one: Explanation) -> dict[str, Any]:
 def _show(one: Explanation) -> None:
     zone = one.district.zone
     assessment = one.item.assessment
-    decided = "not decided yet"
-    if one.kind is not None:
-        decided = " ".join(str(w) for w in (one.kind, one.reason) if w is not None)
-        if one.detail:
-            decided += f": {one.detail}"
-        decided += f" ({local(one.decided_at, zone)})"
+    say(_answer(one))
+    say("")
     pairs: list[tuple[str, object]] = [
         ("grade", f"{' / '.join(one.key)} in {one.district.district}"),
     ]
@@ -98,28 +95,64 @@ def _show(one: Explanation) -> None:
         ]
     pairs += [
         ("Otus says", _newest(one)),
-        ("state", one.state),
-        ("decision", decided),
+        ("state", _state(one)),
         ("what next", one.retry_when),
-        ("in Skyward", f"line item {one.line_item_sourced_id}"),
+        ("sourcedIds", f"line item {one.line_item_sourced_id}"),
         ("", f"result {one.result_sourced_id}"),
+        *_rules(one),
     ]
     show_fields(pairs)
-    say("")
-    show_table(
-        ["", "rule", "code", "because"],
-        [
-            (
-                {True: "pass", False: "FAIL", None: "?"}[v.passes],
-                "" if v.rule.number is None else v.rule.number,
-                v.rule.code,
-                v.because,
-            )
-            for v in one.verdicts
-        ],
-        "",
-    )
     _show_sent(one)
+
+
+def _answer(one: Explanation) -> str:
+    """The one sentence to read aloud."""
+    held = None if one.held is None else _held(one.held)
+    if one.kind is Kind.POST and held is not None:
+        return f"It is in Skyward: {held}."
+    because = one.detail or next((v.because for v in one.verdicts if v.passes is False), None)
+    if one.kind is None and because is None:
+        because = "no run has decided it yet"
+    where = "It is not in Skyward" if held is None else f"In Skyward stands {held}, and no more"
+    return f"{where}: {because or one.reason}."
+
+
+def _held(held: Sent) -> str:
+    if held.score is None:
+        return str(held.score_status)
+    if held.origin is Origin.CLOCK:
+        return f"{number(held.score)}, because nothing was handed in by the due date"
+    return f"{number(held.score)}, as the teacher graded it"
+
+
+def _state(one: Explanation) -> str:
+    told = one.state if one.reason is None else f"{one.state}: {one.reason}"
+    if one.kind is None:
+        return f"{told}, not decided yet"
+    return f"{told}, decided {local(one.decided_at, one.district.zone)}"
+
+
+def _rules(one: Explanation) -> list[tuple[str, object]]:
+    """Each rule with its verdict: a line for what fails or needs a word, the others by code."""
+    lines = [
+        f"{'pass' if v.passes else 'FAIL'}  {_named(v)}: {v.because}"
+        for v in one.verdicts
+        if v.passes is False or (v.passes and v.because != v.rule.claim)
+    ]
+    unknown: dict[str, list[str]] = {}
+    for v in one.verdicts:
+        if v.passes is None:
+            unknown.setdefault(v.because, []).append(_named(v))
+    lines += [f"?     {', '.join(rules)}: {because}" for because, rules in unknown.items()]
+    passing = [_named(v) for v in one.verdicts if v.passes and v.because == v.rule.claim]
+    if passing:
+        lines.append(f"pass  {', '.join(passing)}")
+    return [("" if number else "rules", line) for number, line in enumerate(lines)]
+
+
+def _named(verdict: Verdict) -> str:
+    rule = verdict.rule
+    return rule.code if rule.number is None else f"{rule.code} (rule {rule.number})"
 
 
 def _newest(one: Explanation) -> str:
@@ -141,21 +174,38 @@ def _show_sent(one: Explanation) -> None:
     show_table(
         ["sent", "what", "score#", "by", "Skyward"],
         [
-            (local(line.at, zone), what, number(line.score), line.origin, _answer(line))
+            (local(line.at, zone), what, number(line.score), line.origin, _outcome(line))
             for line, what in sorted(rows, key=lambda row: row[0].at)
         ],
         "nothing of it was ever sent",
     )
 
 
-def _answer(line: SentLine) -> str:
+def _outcome(line: SentLine) -> str:
     outcome = OUTCOMES[line.outcome]
     return outcome if line.reason is None else f"{outcome}: {line.reason}"
 
 
 def _show_all(found: list[Explanation]) -> None:
+    """A row for all that share their lot: of a whole class that is a line or two."""
+    alike: dict[tuple[object, ...], list[str]] = {}
+    for e in found:
+        lot = (e.key.class_id, e.state, e.reason, e.retry_when)
+        alike.setdefault(lot, []).append(e.key.student_id)
     show_table(
-        ["class", "student", "state", "reason", "what next"],
-        [(e.key.class_id, e.key.student_id, e.state, e.reason, e.retry_when) for e in found],
+        ["class", "students", "state", "reason", "what next"],
+        [
+            (class_id, _students(students), state, reason, retry_when)
+            for (class_id, state, reason, retry_when), students in alike.items()
+        ],
         "the assessment has no assignees, and no grade of it is known",
     )
+
+
+def _students(students: list[str]) -> str:
+    if len(students) <= _NAMED:
+        return ", ".join(students)
+    return f"{', '.join(students[:_NAMED])} and {len(students) - _NAMED} more"
+
+
+_NAMED: Final = 4

@@ -17,6 +17,7 @@ from consumer.gradebook import (
     Kind,
     Membership,
     Reason,
+    Sent,
     State,
     line_item_id,
     result_id,
@@ -63,7 +64,7 @@ class Explanation:
     """All that is known of one grade.
 
     ``kind``, ``reason`` and ``detail`` are the decision of the last run, None before the first;
-    ``verdicts`` are today's.
+    ``verdicts`` are today's. ``held`` is what Skyward acknowledged last.
     """
 
     district: District
@@ -76,6 +77,7 @@ class Explanation:
     reason: Reason | None
     detail: str | None
     decided_at: datetime | None
+    held: Sent | None
     verdicts: list[Verdict]
     line_item_sourced_id: str
     result_sourced_id: str
@@ -163,6 +165,7 @@ def _explain(
         reason=reason,
         detail=None if row is None else row.detail,
         decided_at=None if standing is None else standing.decided_at,
+        held=None if row is None else row.sent,
         verdicts=today,
         line_item_sourced_id=item.line_item_id or line_item_id(district.district, key.item),
         result_sourced_id=(row and row.allocated_id) or result_id(district.district, key),

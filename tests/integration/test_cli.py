@@ -334,8 +334,11 @@ def test_a_score_that_is_not_whole_names_its_rule_and_what_would_help(
     assert all(one["passes"] is not None for one in told["rules"])
     assert "whole" in told["retry_when"]
     assert operator.passback("explain", "lakeside", "--assessment", "a-1", "--student", "s-1") == 0
-    assert len(operator.said.splitlines()) < 45
-    assert "FAIL" in operator.said
+    assert operator.said.startswith("It is not in Skyward: the score is no whole number.\n")
+    assert "FAIL  score_not_whole (rule 2): the score is no whole number" in operator.said
+    assert len(operator.said.splitlines()) <= 24, "it fits a terminal's screen"
+    folded = " ".join(operator.said.split())
+    assert all(one["code"] in folded for one in told["rules"]), "each rule has its verdict"
 
 
 def test_a_posted_grade_tells_what_was_sent_and_what_skyward_answered(operator: Operator) -> None:
@@ -347,6 +350,22 @@ def test_a_posted_grade_tells_what_was_sent_and_what_skyward_answered(operator: 
     (sent,) = told["sent"]
     assert sent.pop("at").endswith("Z")
     assert sent == {"score": 8, "origin": "teacher", "outcome": "posted", "reason": None}
+    operator.passback("explain", "lakeside", "--assessment", "a-1", "--student", "s-1")
+    assert operator.said.startswith("It is in Skyward: 8, as the teacher graded it.\n")
+
+
+def test_what_stands_in_skyward_is_told_although_what_otus_says_now_does_not_go(
+    operator: Operator,
+) -> None:
+    operator.apply()
+    recorded(operator, quiz(), grade())
+    ran(operator, settled("s-1", Kind.POST, score=8))
+    recorded(operator, grade(score="8.5", version=2))
+    operator.passback("explain", "lakeside", "--assessment", "a-1", "--student", "s-1")
+    assert operator.said.startswith(
+        "In Skyward stands 8, as the teacher graded it, and no more:"
+        " the score is no whole number.\n"
+    )
 
 
 def test_an_assignee_without_any_event_is_explained_too(operator: Operator) -> None:
@@ -364,6 +383,7 @@ def test_several_matches_are_a_list(operator: Operator) -> None:
     assert [one["student"] for one in told] == ["s-1", "s-2", "s-9"]
     assert _failing(told[2]) == ["student_not_assigned"]
     assert operator.passback("explain", "lakeside", "--assessment", "a-1") == 0
+    assert "s-1, s-2 " in operator.said, "those who share their lot share a row"
 
 
 def test_a_grade_whose_assessment_never_came_waits_for_it(operator: Operator) -> None:
