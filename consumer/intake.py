@@ -416,6 +416,17 @@ class LogEnd:
             yield consumer
 
 
+async def unrecorded(pool: Pool, log_end: LogEnd, patience: timedelta) -> int | None:
+    """How many records Kafka holds that the store has not taken in yet; None where it is silent."""
+    try:
+        async with asyncio.timeout(patience.total_seconds()):
+            wanted = await log_end.read()
+    except (ServiceUnavailable, KafkaError, TimeoutError):
+        return None
+    stored = await stored_offsets(pool, {topic for topic, _ in wanted})
+    return sum(max(offset - stored.get(key, 0), 0) for key, offset in wanted.items())
+
+
 async def await_recorded(pool: Pool, log_end: LogEnd, wait: timedelta) -> bool:
     """Waits until the store holds all that Kafka holds now; False where that takes too long."""
     deadline = time.monotonic() + wait.total_seconds()

@@ -6,6 +6,7 @@ from datetime import datetime
 import yaml
 
 from consumer.sandbox.schoolday import Record
+from tests.evening import Evening
 from tests.system.town import ZONE, Town, until
 
 _NOWHERE = "127.0.0.1:1"
@@ -110,3 +111,20 @@ async def test_an_unreadable_event_waits_in_quarantine_and_nothing_else_does(tow
     assert waiting["reason"] == "not_json"
     assert waiting["topic"] == town.prefix + "grade-changed"
     assert "Traceback" not in (town.directory / "daemon.log").read_text()
+
+
+async def test_a_forecast_says_what_intake_has_yet_to_read(town: Town) -> None:
+    assert town.passback("migrate").returncode == 0
+    assert town.apply(town.settings()).returncode == 0
+    evening = Evening(town.roster, town.district, datetime.now(ZONE))
+    evening.assess("quiz")
+    await town.publish(evening.records)
+    told = town.passback("forecast", town.district)
+    assert told.returncode == 0, told.stderr
+    assert "intake has yet to read 2 events" in told.stderr
+    with town.daemon():
+        await until(lambda: town.passback("forecast", town.district).stderr == "")
+    away = town.environment | {"PASSBACK_KAFKA_BOOTSTRAP_SERVERS": _NOWHERE}
+    told = town.passback("forecast", town.district, environment=away)
+    assert told.returncode == 0, told.stderr
+    assert "Kafka does not answer" in told.stderr
