@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check reasons lock clean
+.PHONY: help install demo test check events reasons lock clean
 
 # A name on the PATH may be a shim for what is not installed, so each is asked.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -45,6 +45,9 @@ check: $(INSTALLED) ## format, lint, types, layers, locks
 	@echo "check: layers" && $(BIN)/lint-imports --no-logo > .venv/layers || \
 	  { cat .venv/layers >&2; exit 1; }
 	@echo "check: locks" && $(BIN)/python -m pytest --quiet --quiet tests/unit/test_locks.py
+
+events: $(INSTALLED) ## writes deploy/events/ from the models that read events
+	@$(BIN)/passback events schema deploy/events
 
 reasons: $(INSTALLED) ## writes deploy/reasons.md from the rules' own tables
 	@$(BIN)/passback reasons --markdown > deploy/reasons.md
