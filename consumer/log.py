@@ -4,7 +4,8 @@ What is not in ``KEYS`` is left out and counted under ``left_out``; a student ap
 ``student_hash``. An exception is its class, where it rose and, from Postgres, SQLSTATE and
 constraint: never its message, whose values we do not know. Only our own errors, which hold no
 values by their contract, say why. Libraries are heard from WARNING on, with the template of
-their message and not its arguments.
+their message and not its arguments. What nobody caught, in a thread or while something is
+forgotten, comes here too: Python itself would print its message.
 """
 
 import hashlib
@@ -13,8 +14,10 @@ import json
 import logging
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -76,7 +79,11 @@ def configure(
     number = logging.getLevelNamesMapping()[level.upper()]
     renderer: Any = structlog.processors.JSONRenderer(serializer=json.dumps)
     if format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), timestamp_key="at")
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stdout.isatty(),
+            timestamp_key="at",
+            repr_native_str=True,  # a value cannot begin a line of its own
+        )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -97,6 +104,18 @@ def configure(
     for name in ("httpx", "httpcore", "aiokafka", "aiohttp", "asyncio"):
         logging.getLogger(name).setLevel(logging.NOTSET)
     logging.captureWarnings(True)
+
+
+def take_uncaught() -> None:
+    """From now on what nobody catches in this process is logged, and not printed by Python."""
+    sys.excepthook = lambda kind, error, trace: _log_uncaught(error)
+    threading.excepthook = lambda what: _log_uncaught(what.exc_value)
+    sys.unraisablehook = lambda what: _log_uncaught(what.exc_value)
+
+
+def _log_uncaught(error: BaseException | None) -> None:
+    if not isinstance(error, KeyboardInterrupt | SystemExit):
+        get_logger().error("uncaught", exc_info=error)
 
 
 def get_logger() -> FilteringBoundLogger:
@@ -205,10 +224,12 @@ class _Libraries(logging.Handler):
                 where=f"{record.module}.py:{record.lineno} {record.funcName}",
                 exc_info=record.exc_info,
             )
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             # The stream is full or closed. A library that logs inside its own error handling
-            # must not fail over that: it would never get to answering.
-            self.handleError(record)
+            # must not fail over that: it would never get to answering. And ``handleError``
+            # would print what is not to be logged.
+            with suppress(OSError, ValueError):
+                sys.stderr.write(f"a log line could not be written ({type(error).__name__})\n")
 
 
 def _template(record: logging.LogRecord) -> str:

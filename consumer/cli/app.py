@@ -93,7 +93,12 @@ app.add_typer(events.app, name="events")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status and never raises."""
+    """Runs one command; returns the exit status and never raises.
+
+    Without ``arguments`` the whole process is the command.
+    """
+    if arguments is None:
+        log.take_uncaught()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

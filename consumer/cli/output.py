@@ -1,6 +1,7 @@
 """What commands print: JSON that follows the contract, and tables of at most 100 columns.
 
-Titles and ids come from outside: control and bidirectional characters never reach a terminal.
+Titles and ids come from outside. What a terminal would obey, what turns the order of the text
+around it, and what nobody could see are shown by their numbers instead.
 """
 
 import re
@@ -20,22 +21,27 @@ from rich.text import Text
 
 WIDTH: Final = 100
 
-# Control characters, the ones that turn or hide the order of what follows, lone surrogates.
-_UNSAFE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+# Letters and marks that are drawn as nothing; all else that is not seen is not printable either.
+_UNSEEN: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
 )
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7e]")
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def escaped(text: str) -> str:
-    """``text`` as a terminal may show it."""
-    return _UNSAFE.sub(_as_escape, text)
+    """``text`` in one line as a terminal and a spreadsheet may show it."""
+    if text.isprintable() and not _UNSEEN.search(text):
+        return text
+    return "".join(c if c.isprintable() and not _UNSEEN.match(c) else _as_escape(c) for c in text)
 
 
-def _as_escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+def _as_escape(character: str) -> str:
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def emit_json(value: object) -> None:

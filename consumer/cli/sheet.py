@@ -1,9 +1,11 @@
 """``report --csv``: a row a grade, safe to open in a spreadsheet."""
 
 import csv
+import re
 import sys
 from typing import Final
 
+from consumer.cli.output import escaped
 from consumer.gradebook import RunReport
 from consumer.store.connection import Pool
 from consumer.store.explaining import RunGrade, grades_of_run
@@ -22,7 +24,8 @@ COLUMNS: Final = (
     "at",
 )
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# In all the widths that spreadsheets read, also behind what an import may strip: spaces, quotes.
+_FORMULA: Final = re.compile("[\\s'\"]*[=+@\uff1d\uff0b\uff0d\uff20\u2212-]")
 
 
 async def write_csv(pool: Pool, report: RunReport) -> None:
@@ -34,9 +37,9 @@ async def write_csv(pool: Pool, report: RunReport) -> None:
 
 
 def safe_cell(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """A cell that no spreadsheet takes for a formula, and no terminal for a command."""
+    text = "" if value is None else escaped(str(value))
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _row(report: RunReport, one: RunGrade) -> list[str]:

@@ -16,8 +16,16 @@ NetworkRange = IPv4Network | IPv6Network
 REFUSED: Final = "address not allowed"
 
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-_CLOUD: Final = frozenset({IPv4Address("168.63.129.16")})
-"""Metadata services on public addresses (Azure's); all others are link-local or private."""
+_UNICAST: Final = IPv6Network("2000::/3")
+"""All that IANA has given to anybody; the old site-local addresses look public and are not."""
+_SPECIAL: Final = (
+    IPv4Network("168.63.129.16/32"),  # Azure's metadata; all others' are link-local or private
+    # What ``ipaddress`` calls public in some releases of Python:
+    IPv4Network("192.0.0.0/24"),  # protocol assignments, Oracle's metadata among them
+    IPv4Network("192.88.99.0/24"),  # relays of 6to4
+    IPv6Network("2001::/23"),  # protocol assignments, Teredo among them
+    IPv6Network("3fff::/20"),  # documentation
+)
 
 
 class AddressRefused(OSError):
@@ -41,7 +49,8 @@ class AllowedAddresses:
             inner.is_global
             and not inner.is_multicast
             and not inner.is_reserved
-            and inner not in _CLOUD
+            and not any(inner in network for network in _SPECIAL)
+            and (isinstance(inner, IPv4Address) or inner in _UNICAST)
         )
 
     def socket(self, info: tuple[Any, Any, Any, Any, Any]) -> socket.socket:

@@ -442,7 +442,11 @@ def test_only_public_addresses_are_allowed_unless_named() -> None:
     refused = ["10.2.0.1", "127.0.0.1", "169.254.169.254", "100.64.0.1", "192.168.1.1", "0.0.0.0"]
     refused += ["224.0.0.1", "240.0.0.1", "255.255.255.255", "168.63.129.16", "::1", "::"]
     refused += ["fe80::1", "fd00:ec2::254", "ff02::1", "::ffff:10.2.0.1", "64:ff9b::7f00:1"]
-    refused += ["2002:7f00:1::", "::127.0.0.1"]
+    refused += ["2002:7f00:1::", "::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b:1::7f00:1"]
+    # Whatever the ipaddress of this Python calls global: Oracle's metadata, relays, site-local
+    # addresses, documentation, all that IANA gave to nobody.
+    refused += ["192.0.0.192", "192.88.99.1", "198.18.0.1", "fec0::1", "3fff::1", "2001:db8::1"]
+    refused += ["2001:0:1::1", "4000::1", "5f00::1", "100::1", "fe80::1%eth0", "::ffff:0.0.0.0"]
     assert [a for a in public if not addresses.allows(ip_address(a))] == []
     assert [a for a in refused if addresses.allows(ip_address(a))] == []
 

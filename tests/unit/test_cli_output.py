@@ -35,6 +35,26 @@ def test_control_and_bidirectional_characters_never_reach_a_terminal() -> None:
     assert escaped("Ñandú 学 🎓") == "Ñandú 学 🎓"
 
 
+@pytest.mark.parametrize(
+    "hidden",
+    ["\u00ad", "\u034f", "\u061c", "\u115f", "\u180e", "\u200b", "\u200d", "\u2060", "\u2064"]
+    + ["\u206a", "\u3164", "\ue000", "\ufe0f", "\ufff9", "\uffa0", "\U000e0041", "\U0001d173"],
+)
+def test_what_cannot_be_seen_is_shown(hidden: str) -> None:
+    """Two titles that look alike are told apart, and no text hides within another."""
+    shown = escaped(f"Qu{hidden}iz")
+    assert shown.isascii()
+    assert shown.encode().decode("unicode_escape") == f"Qu{hidden}iz"
+
+
+@pytest.mark.parametrize("code", ["\x1b[2J", "\x1b]0;mine\x07", "\x9b31m", "\r\n", "\x08", "\x85"])
+def test_no_terminal_obeys_a_table(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_table(["title"], [(f"Quiz{code}",)], "")
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 3
+    assert out.replace("\n", "").isprintable()
+
+
 def test_json_is_ascii_and_keeps_decimals_exact(capsys: pytest.CaptureFixture[str]) -> None:
     value = Decimal("8.10000000000000000000001")
     emit_json({"title": "学\u202e🎓\x7f", "score": value, "at": datetime(2026, 11, 23, tzinfo=UTC)})
@@ -60,9 +80,26 @@ def test_tables_fit_100_columns_and_end_without_blanks(capsys: pytest.CaptureFix
     assert all(line == line.rstrip() for line in lines)
 
 
-@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
-def test_no_cell_of_a_csv_is_taken_for_a_formula(first: str) -> None:
-    assert safe_cell(f"{first}cmd|' /C calc'!A0") == f"'{first}cmd|' /C calc'!A0"
+@pytest.mark.parametrize(
+    "first", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\u2212"]
+)
+@pytest.mark.parametrize("before", ["", " ", "  ", "'", '"'])
+def test_no_cell_of_a_csv_is_taken_for_a_formula(before: str, first: str) -> None:
+    text = f"{before}{first}cmd|' /C calc'!A0"
+    assert safe_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    "before", ["\t", "\r", "\n", "\x00", "\ufeff", "\u200b", "\u202e", "\u00ad"]
+)
+def test_a_formula_behind_what_cannot_be_seen_is_none_either(before: str) -> None:
+    cell = safe_cell(f"{before}=1+1")
+    assert cell.isprintable()
+    assert cell.startswith("\\")
+
+
+def test_a_cell_is_one_line_that_no_terminal_obeys() -> None:
+    assert safe_cell("Quiz\n=1+1\x1b[2J\u202e") == "Quiz\\x0a=1+1\\x1b[2J\\u202e"
 
 
 def test_an_ordinary_cell_stays_as_it_is() -> None:

@@ -1,10 +1,16 @@
 """Logs: JSON lines of allowed keys, and no value that could be somebody's."""
 
+import gc
+import io
 import json
 import logging
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +20,7 @@ from consumer.errors import LeaseLost
 from consumer.gradebook import Reason
 from consumer.log import UnknownKeyError, configure, get_logger, student_hash
 
+ROOT = Path(__file__).parents[2]
 CANARY = "Ada Lovelace 97.5 ada@example.org"
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -166,6 +173,79 @@ def test_debug_of_ours_does_not_open_the_libraries(lines: Lines) -> None:
     get_logger().debug("started")
     logging.getLogger("httpx").debug("GET %s", CANARY)
     assert [line["event"] for line in lines()] == ["started"]
+
+
+class _Full(io.StringIO):
+    """A disk that is full, or a pipe whose reader is gone."""
+
+    def write(self, text: str, /) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_line_that_cannot_be_written_is_not_told_in_full_elsewhere(
+    lines: Lines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure("json", "info", stream=_Full())
+    logging.getLogger("aiokafka").error("Topic %s is away", CANARY, exc_info=ValueError(CANARY))
+    told = capsys.readouterr()
+    assert "Lovelace" not in told.out + told.err
+    assert told.err == "a log line could not be written (OSError)\n"
+
+
+def _rise() -> None:
+    raise ValueError(CANARY)
+
+
+class _FailsWhenForgotten:
+    def __del__(self) -> None:
+        _rise()
+
+
+def _in_a_thread() -> None:
+    thread = threading.Thread(target=_rise)
+    thread.start()
+    thread.join()
+
+
+def _when_forgotten() -> None:
+    _FailsWhenForgotten()
+    gc.collect()
+
+
+def _at_the_top() -> None:
+    try:
+        _rise()
+    except ValueError as error:
+        sys.excepthook(ValueError, error, error.__traceback__)
+
+
+# pytest puts hooks of its own in place of Python's; under it ours are called as Python would.
+@pytest.mark.parametrize("fails", [_in_a_thread, _when_forgotten, _at_the_top])
+def test_what_nobody_caught_is_logged_without_its_message(fails: Callable[[], None]) -> None:
+    program = (
+        "from consumer.log import configure, take_uncaught; configure('json', 'info');"
+        "take_uncaught();"
+        f"from tests.unit import test_log; test_log.{fails.__name__}()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stderr == ""
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert (line["level"], line["event"], line["error"]) == ("error", "uncaught", "ValueError")
+    assert line["where"].endswith(" _rise")
+    assert "Lovelace" not in done.stdout
+
+
+def test_a_value_on_the_console_cannot_write_a_line_of_its_own(
+    lines: Lines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure("console", "info")
+    get_logger().info("posted", because="away\n2026-11-23 [info] all is well\x1b[2J\u202e")
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) == 1
+    assert "\x1b[2J" not in shown
+    assert "\u202e" not in shown
 
 
 def test_the_console_shows_the_same_keys(lines: Lines, capsys: pytest.CaptureFixture[str]) -> None:
