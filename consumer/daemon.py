@@ -74,7 +74,7 @@ async def opened_pool(settings: Settings, *, size: int = 10) -> AsyncIterator[Po
 
 
 def connects(
-    keys: SealingKeys,
+    keys: Callable[[], SealingKeys],
     network: Network,
     observe: Observe,
     now: Callable[[], datetime] = _now,
@@ -83,14 +83,20 @@ def connects(
 ) -> Callable[[StoredDistrict, District], AbstractAsyncContextManager[Skyward]]:
     """How a run reaches its district's Skyward: secrets are opened only here.
 
-    ``delete`` asks for the scope to delete although no policy of the district needs it.
+    ``keys`` is asked anew for each run, so that a rotation needs no restart: with the keys of
+    its start a daemon could not open what was sealed since. Where it raises ``UsageError``, the
+    district stops. ``delete`` asks for the scope to delete although no policy needs it.
     """
 
     @asynccontextmanager
     async def connect_one(stored: StoredDistrict, district: District) -> AsyncIterator[Skyward]:
         try:
-            key = keys.open(district.district, "key", stored.sealed_key).decode()
-            secret = keys.open(district.district, "secret", stored.sealed_secret).decode()
+            now_valid = keys()
+        except UsageError as error:
+            raise DistrictStopped(Reason.CREDENTIALS_REFUSED, str(error)) from None
+        try:
+            key = now_valid.open(district.district, "key", stored.sealed_key).decode()
+            secret = now_valid.open(district.district, "secret", stored.sealed_secret).decode()
         except (UsageError, UnicodeDecodeError):
             raise DistrictStopped(
                 Reason.CREDENTIALS_REFUSED,
@@ -112,6 +118,13 @@ def connects(
     return connect_one
 
 
+def _keys_of(settings: Settings) -> Callable[[], SealingKeys]:
+    """Reads the key file each time; raises ``UsageError`` where it is wrong already."""
+    path = settings.require_sealing_key()
+    SealingKeys.from_file(path)
+    return lambda: SealingKeys.from_file(path)
+
+
 def network_of(settings: Settings) -> Network:
     """The process's connections to every Skyward."""
     return Network(allowed_networks=settings.allowed_networks, allow_http=settings.allow_http)
@@ -122,7 +135,7 @@ async def run(settings: Settings) -> int:
 
     Raises ``UsageError`` and ``ServiceUnavailable`` where it cannot begin, or go on.
     """
-    keys = SealingKeys.from_file(settings.require_sealing_key())
+    keys = _keys_of(settings)
     kafka = settings.require_kafka()
     registry = CollectorRegistry()
     metrics = Metrics(
@@ -153,7 +166,7 @@ async def flush_once(
     ``wait`` bounds how long the daemon's intake is waited for. Raises ``UsageError`` for an
     unknown district and ``PassbackError`` where the district is being flushed already.
     """
-    keys = SealingKeys.from_file(settings.require_sealing_key())
+    keys = _keys_of(settings)
     kafka = settings.require_kafka()
     async with opened_pool(settings) as pool, network_of(settings) as network:
         flusher = Flusher(

@@ -1,14 +1,13 @@
 """Applying district files: all are validated before any is written; the same one is no change."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
-
-import yaml
+from typing import Any
 
 from consumer.cli.session import now
+from consumer.cli.yaml_file import YamlRefused, read_yaml
 from consumer.cutoff import Cutoff, next_cutoff
 from consumer.district import (
     OTUS_TYPES,
@@ -26,16 +25,14 @@ from consumer.store import districts
 from consumer.store.connection import Pool
 from consumer.store.districts import StoredDistrict
 
-_LARGEST: Final = 1_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A valid district file with the secrets that it names."""
 
     district: District
-    key: bytes
-    secret: bytes
+    key: bytes = field(repr=False)
+    secret: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +79,17 @@ def read_files(settings: Settings, files: list[Path]) -> list[Wanted]:
 
 
 def _read(settings: Settings, file: Path) -> Wanted:
-    content, problems = _parse(file)
+    try:
+        content, problems = read_yaml(file)
+    except YamlRefused as error:
+        raise DistrictFileInvalid([("(the file)", str(error))]) from None
     found: DistrictFile | None = None
     try:
         found = read_district(content)
     except DistrictFileInvalid as error:
         problems += error.problems
+    if not settings.allow_http:
+        problems += _plain_http(content)
     secrets = []
     for what, source in _sources(content):
         try:
@@ -99,6 +101,15 @@ def _read(settings: Settings, file: Path) -> Wanted:
         raise DistrictFileInvalid(problems)
     key, secret = secrets
     return Wanted(_with_absolute_paths(found.district, file.parent), key, secret)
+
+
+def _plain_http(content: Any) -> Iterator[tuple[str, str]]:
+    skyward = content.get("skyward") if isinstance(content, dict) else None
+    if not isinstance(skyward, dict):
+        return
+    for what in ("base_url", "token_url"):
+        if str(skyward.get(what)).lower().startswith("http:"):
+            yield f"skyward.{what}", "is plain http, which would show the secret; use https"
 
 
 def _sources(content: Any) -> Iterator[tuple[str, SecretSource]]:
@@ -119,49 +130,6 @@ def _with_absolute_paths(district: District, beside: Path) -> District:
         return district
     skyward = district.skyward.model_copy(update={"ca_file": str((beside / ca_file).resolve())})
     return district.model_copy(update={"skyward": skyward})
-
-
-def _parse(file: Path) -> tuple[Any, list[tuple[str, str]]]:
-    """The content, and the keys that are given twice; raises where it is no YAML."""
-    try:
-        if file.stat().st_size > _LARGEST:
-            raise DistrictFileInvalid([("(the file)", "is larger than any district file")])
-        text = file.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        twice = [] if node is None else list(_given_twice(node, "", set()))
-        return yaml.safe_load(text), twice
-    except OSError as error:
-        what = f"cannot be read: {error.strerror}"
-    except UnicodeDecodeError:
-        what = "is no text in UTF-8"
-    except yaml.MarkedYAMLError as error:
-        line = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 1}"
-        what = f"is no YAML: {error.problem}{line}"
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, DistrictFileInvalid):
-            raise
-        what = "is no YAML"
-    raise DistrictFileInvalid([("(the file)", what)]) from None
-
-
-def _given_twice(node: yaml.Node, path: str, seen: set[int]) -> Iterator[tuple[str, str]]:
-    """The paths of keys that YAML would silently let win over an earlier one."""
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.MappingNode):
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            name = str(key.value)
-            here = f"{path}.{name}" if path else name
-            line = key.start_mark.line + 1
-            if name in lines:
-                yield here, f"is given twice, in lines {lines[name]} and {line}"
-            lines[name] = line
-            yield from _given_twice(value, here, seen)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield from _given_twice(value, f"{path}.{index}", seen)
 
 
 async def apply_all(

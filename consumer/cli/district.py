@@ -177,8 +177,10 @@ def check(
                     pool,
                     stored,
                     now(),
-                    connect=daemon.connects(keys, network, _unobserved),
-                    connect_to_delete=daemon.connects(keys, network, _unobserved, delete=True),
+                    connect=daemon.connects(lambda: keys, network, _unobserved),
+                    connect_to_delete=daemon.connects(
+                        lambda: keys, network, _unobserved, delete=True
+                    ),
                     step=step,
                 )
                 return await walk.checks(write_probe)

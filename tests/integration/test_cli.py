@@ -179,6 +179,18 @@ def test_every_mistake_of_every_file_is_told_and_nothing_is_applied(operator: Op
     assert operator.answer("district", "list") == []
 
 
+def test_plain_http_is_a_mistake_of_the_file_unless_it_is_allowed(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = {"base_url": "http://lakeside.example/", "token_url": "HTTP://lakeside.example/token"}
+    file = operator.write(skyward=DISTRICT["skyward"] | plain, colour="blue")
+    assert operator.passback("district", "apply", file) == 2
+    for path in ("skyward.base_url: is plain http", "skyward.token_url: is plain http", "colour"):
+        assert path in operator.told
+    monkeypatch.setenv("PASSBACK_ALLOW_HTTP", "true")
+    operator.apply(skyward=DISTRICT["skyward"] | plain)
+
+
 @pytest.mark.parametrize("content", ["", "[", "- a", "\x00", "a: &a [*a]", "district: {{}: 1}"])
 def test_a_file_that_is_no_district_is_status_2(operator: Operator, content: str) -> None:
     file = operator.directory / "wrong.yaml"
