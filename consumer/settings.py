@@ -201,7 +201,8 @@ class Settings(BaseSettings):
         default=6 * 3600,
         gt=0,
         le=86_400,
-        description="how long after its cutoff a run that Skyward's absence stopped is tried again",
+        description="how long a run may take, and how long after its cutoff one that Skyward's"
+        " absence stopped is tried again",
     )
     retention_days: int = Field(
         default=400,

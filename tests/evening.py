@@ -9,11 +9,14 @@ from consumer.sandbox.schoolday import Record
 
 
 class Evening:
-    """Hand-written events of one class, its teacher in the group."""
+    """Hand-written events of one class, its teacher in the group.
+
+    ``now`` is when its events are published; what they tell changed half an hour before.
+    """
 
     def __init__(self, roster: Roster, district: str, now: datetime) -> None:
         self._district = district
-        self._now = now
+        self.now = now
         self._roster = roster
         self.classes = sorted(c for c in roster.classes if len(roster.students_of(c)) > 6)
         self._class_id = self.classes[0]
@@ -57,8 +60,8 @@ class Evening:
                 "points_possible": "10",
                 "include_in_final_grade": True,
                 "assigned_by": {"user_id": "t-1", "in_sis": True},
-                "assigned_at": (self._now + timedelta(days=assigned_days)).isoformat(),
-                "due_at": (self._now + timedelta(days=due_days)).isoformat(),
+                "assigned_at": (self.now + timedelta(days=assigned_days)).isoformat(),
+                "due_at": (self.now + timedelta(days=due_days)).isoformat(),
                 "status": "active",
                 "class_sourced_id": class_id,
                 "school_sourced_id": self._roster.classes[class_id].school,
@@ -105,7 +108,7 @@ class Evening:
     def remove(self, topic: str, *key: str) -> None:
         """A tombstone: deleted, its score removed, or left."""
         subject = "/".join((self._district, *key))
-        self.records.append(Record(topic, subject, None, int(self._now.timestamp() * 1000)))
+        self.records.append(Record(topic, subject, None, int(self.now.timestamp() * 1000)))
 
     def _event(
         self, topic: str, key: tuple[str, ...], data: dict[str, Any], days: float = 0
@@ -113,7 +116,7 @@ class Evening:
 
         self._version += 1
         subject = "/".join((self._district, *key))
-        at = self._now + timedelta(days=days) - timedelta(minutes=30)
+        at = self.now + timedelta(days=days) - timedelta(minutes=30)
         event = {
             "specversion": "1.0",
             "id": f"e-{self._version}",
@@ -124,5 +127,5 @@ class Evening:
             "data": {"district_id": self._district, "version": self._version} | data,
         }
         self.records.append(
-            Record(topic, subject, json.dumps(event).encode(), int(self._now.timestamp() * 1000))
+            Record(topic, subject, json.dumps(event).encode(), int(self.now.timestamp() * 1000))
         )

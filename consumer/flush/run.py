@@ -101,12 +101,16 @@ class Flusher:
         cutoff: Cutoff,
         intake_wait: timedelta,
         *,
+        window: timedelta | None = None,
         force: bool = False,
     ) -> RunReport:
         """Runs one district once; returns the report, which is stored as well.
 
-        Raises ``LeaseLost``; Skyward's troubles end in a report whose state is deferred.
+        ``window``: how long it may go on from now; what it did not send by then is the next
+        run's. Raises ``LeaseLost``; Skyward's troubles end in a report whose state is deferred.
         """
+        # From now and not from the cutoff: what downtime delayed has its whole window.
+        ends_at = self.now() + window if window is not None else None
         run = await runs.begin(self.pool, lease, kind, cutoff, stored.revision, self.now())
         district_id = lease.district_id
         district = stored.district
@@ -120,7 +124,7 @@ class Flusher:
             )
         stopped: DistrictStopped | None = None
         try:
-            await self._decide_and_send(lease, stored, district, run, intake_wait)
+            await self._decide_and_send(lease, stored, district, run, intake_wait, ends_at)
         except DistrictStopped as error:
             stopped = error
         return await self._close(lease, run, stopped)
@@ -153,6 +157,7 @@ class Flusher:
         district: District,
         run: FlushRun,
         intake_wait: timedelta,
+        ends_at: datetime | None,
     ) -> None:
         district_id, cutoff = district.district, run.cutoff
         caught_up = await self.await_intake(intake_wait)
@@ -189,6 +194,7 @@ class Flusher:
                 run,
                 self.now,
                 lambda tally: self.counted(district_id, tally),
+                ends_at,
             )
             try:
                 await sending.send(conflicts.pages(night, skyward))

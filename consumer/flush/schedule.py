@@ -1,7 +1,8 @@
 """Which districts are due, and running them side by side: a query, never a timer.
 
 So downtime is caught up, service date by service date. Retries of a run that Skyward's
-unavailability stopped come with growing pauses until the run's window is over.
+unavailability stopped come with growing pauses until the run's window is over; a run that takes
+longer than a window is ended, and the next one goes on.
 """
 
 import asyncio
@@ -82,7 +83,12 @@ class Schedule:
                 cutoff = Cutoff(stored.next_service_date, stored.next_cutoff_at)
                 with self.flushing(district_id):
                     report = await self.flusher.flush(
-                        lease, stored, "nightly", cutoff, self.pace.intake_wait
+                        lease,
+                        stored,
+                        "nightly",
+                        cutoff,
+                        self.pace.intake_wait,
+                        window=self.pace.window,
                     )
                 await self._schedule_next(stored, cutoff, report)
                 self._failures.pop(district_id, None)

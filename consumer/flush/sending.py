@@ -84,6 +84,7 @@ class Sending:
         run: FlushRun,
         now: Callable[[], datetime],
         counted: Callable[[Tally], None],
+        ends_at: datetime | None = None,
     ) -> None:
         self._pool = pool
         self._skyward = skyward
@@ -92,6 +93,7 @@ class Sending:
         self._run = run
         self._now = now
         self._counted = counted
+        self._ends_at = ends_at
         self._read_back = ReadBack(
             skyward, enabled=night.district.skyward.read_back, stop=self._stop_with
         )
@@ -260,7 +262,7 @@ class Sending:
     # -- the results ------------------------------------------------------------------------
 
     async def _send_portion(self, portion: Portion, posts: list[Decided]) -> None:
-        if self._stop is not None:
+        if self._has_ended():
             return
         try:
             acknowledged = await self._acknowledge_unless_forbidden(portion)
@@ -291,7 +293,7 @@ class Sending:
 
     async def _work(self, portion: Portion, waiting: Iterator[Decided], line_item: str) -> None:
         for one in waiting:
-            if self._stop is not None:
+            if self._has_ended():
                 return
             posting = self._posting(portion, one, line_item)
             await self._open.acquire()
@@ -401,6 +403,12 @@ class Sending:
             self._troubles[key] = self._troubles.get(key, 0) + 1
         else:
             self._troubles.pop(key, None)
+
+    def _has_ended(self) -> bool:
+        """Whether nothing more is to be sent: something stopped the run, or its window is over."""
+        if self._stop is None and self._ends_at is not None and self._now() >= self._ends_at:
+            self._stop_with(Reason.WINDOW_OVER, "the run took longer than its window")
+        return self._stop is not None
 
     def _stop_with(self, reason: str, detail: str) -> None:
         if self._stop is None:

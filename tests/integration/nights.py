@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,10 +14,12 @@ from consumer.cutoff import Cutoff
 from consumer.district import District, read_district
 from consumer.flush.run import Flusher
 from consumer.gradebook import RunReport
+from consumer.sandbox.roster import read_roster, with_grading_periods
+from consumer.sandbox.schoolday import SCHOOL, district_settings
 from consumer.sandbox.skyward import StandIn, StandInDistrict
 from consumer.skyward import Network, Skyward
 from consumer.store import districts
-from consumer.store.connection import Pool
+from consumer.store.connection import Pool, connect
 from consumer.store.recording import Batch, Position, Record, Recordable, record
 from tests.evening import Evening
 
@@ -45,6 +49,7 @@ class Nights:
     evening: Evening
     network: Network
     now: datetime = NOW
+    zone: str = ZONE
     published: int = 0
     caught_up: bool = True
 
@@ -68,18 +73,21 @@ class Nights:
 
     def cutoff(self) -> Cutoff:
         """The cutoff at this moment."""
-        return Cutoff(self.now.astimezone(ZoneInfo(ZONE)).date(), self.now)
+        return Cutoff(self.now.astimezone(ZoneInfo(self.zone)).date(), self.now)
 
-    async def run(self, kind: str, cutoff: Cutoff) -> RunReport:
-        """One run of that cutoff; a nightly one goes on where the one before stopped."""
-        flusher = Flusher(
+    def flusher(self, holder: str = "test") -> Flusher:
+        return Flusher(
             pool=self.pool,
-            holder="test",
+            holder=holder,
             connect=self._connect,
             await_intake=self._await_intake,
             now=lambda: self.now,
             counted=lambda district, tally: None,
         )
+
+    async def run(self, kind: str, cutoff: Cutoff) -> RunReport:
+        """One run of that cutoff; a nightly one goes on where the one before stopped."""
+        flusher = self.flusher()
         stored = await districts.find(self.pool, "lakeside")
         assert stored is not None
         async with flusher.lease("lakeside") as lease:
@@ -139,3 +147,50 @@ class Nights:
 
     def titles(self) -> set[str]:
         return {line["title"] for line in self.skyward.gradebook() if "title" in line}
+
+
+@asynccontextmanager
+async def nights_of(
+    directory: Path,
+    database_url: str,
+    *,
+    now: datetime = NOW,
+    zone: str = ZONE,
+    cutoff: str = "22:00",
+    pool: Pool | None = None,
+) -> AsyncIterator[Nights]:
+    """The packaged school's district, applied, around ``now``, with a stand-in Skyward of its own.
+
+    ``pool`` reaches the same database in another way; it is left open.
+    """
+    today = now.astimezone(ZoneInfo(zone)).date()
+    roster = with_grading_periods(read_roster(SCHOOL / "district"), today)
+    standin = StandIn(
+        SCHOOL / "district",
+        directory / "j",
+        today=today,
+        settings={"timezone": zone},
+        district="lakeside",
+    )
+    with standin:
+        skyward = standin.district()
+        settings = district_settings(
+            roster,
+            district_id="lakeside",
+            now=now,
+            timezone=zone,
+            cutoff=cutoff,
+            base_url=skyward.base_url,
+            token_url=skyward.token_url,
+        ) | {"effective_date": "2020-01-01", "live_since": "2020-01-01"}
+        own = await connect(database_url, size=4)
+        evening = Evening(roster, "lakeside", now)
+        async with Network(
+            allow_http=True, allowed_networks=[ip_network("127.0.0.0/8")]
+        ) as network:
+            built = Nights(
+                pool or own, standin, skyward, settings, evening, network, now=now, zone=zone
+            )
+            await built.apply()
+            yield built
+        await own.close()

@@ -1,0 +1,66 @@
+"""Nights that the schedule runs by itself, on a clock that the test moves; the rest is real."""
+
+import asyncio
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from consumer.cutoff import next_cutoff
+from consumer.flush.run import Flusher
+from consumer.flush.schedule import Pace, Schedule
+from consumer.gradebook import RunReport
+from consumer.store import districts, runs
+from tests.integration.nights import Nights
+
+PACE: Final = Pace(
+    jitter=timedelta(0),
+    districts_at_once=8,
+    intake_wait=timedelta(seconds=1),
+    window=timedelta(hours=6),
+)
+
+
+@dataclass
+class SimulatedTime:
+    """A daemon's schedule for one evening's district; ``reports`` are those of its runs."""
+
+    nights: Nights
+    pace: Pace = PACE
+    flusher: Flusher | None = None
+    reports: list[RunReport] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
+
+    async def begin(self) -> None:
+        """The district's next run is that of the first cutoff after this moment."""
+        stored = await districts.find(self.nights.pool, "lakeside")
+        assert stored is not None
+        first = next_cutoff(stored.district, self.nights.now)
+        await runs.schedule(self.nights.pool, "lakeside", first, first.at, 0)
+
+    async def pass_to(self, until: datetime) -> list[RunReport]:
+        """Time goes on to ``until`` and every run that is due by then is made; their reports."""
+        schedule = Schedule(
+            self.flusher or self.nights.flusher(),
+            self.pace,
+            lambda district: nullcontext(),
+            self.reports.append,
+            lambda district, error: self.failures.append(error),
+        )
+        made = len(self.reports)
+        await self.nights.record()
+        while (start := await self._next_start()) <= until:
+            self.nights.now = max(self.nights.now, start)
+            ended = len(self.reports) + len(self.failures)
+            while not await schedule.start_due():
+                await asyncio.sleep(0.002)
+            while len(self.reports) + len(self.failures) == ended:
+                await asyncio.sleep(0.002)
+            assert not self.failures, self.failures
+        self.nights.now = max(self.nights.now, until)
+        self.nights.evening.now = self.nights.now
+        return self.reports[made:]
+
+    async def _next_start(self) -> datetime:
+        found: datetime = await self.nights.pool.fetchval("SELECT min(start_at) FROM district")
+        return found
