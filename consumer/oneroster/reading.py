@@ -21,6 +21,8 @@ _LONGEST_ID: Final = 255
 _LONGEST_TITLE: Final = 1000
 _LONGEST_NUMBER: Final = 40
 _MOST_TERMS: Final = 100
+_MOST_VALUES: Final = 1_000_000
+"""Some 100 bytes of memory each; a page of the largest size has half as many."""
 
 _NUMBER: Final = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?")
 _decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -87,7 +89,13 @@ class HeldResult(NamedTuple):
 
 
 def document(body: bytes) -> Any:
-    """The JSON document in ``body`` with exact numbers; None where it is not JSON."""
+    """The JSON document in ``body`` with exact numbers; None where it is not JSON.
+
+    Nor is one where it would be far larger as objects than as bytes.
+    """
+    # Each value but the first stands behind one of these.
+    if len(body) > _MOST_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        return None
     try:
         return _decode(body.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.MsgspecError, ValueError, RecursionError, InvalidOperation):

@@ -47,7 +47,7 @@ Observe = Callable[[str, str, float], None]
 Row = TypeVar("Row")
 
 _WRITE_BOUND: Final = 1024 * 1024
-_PAGE_BOUND: Final = 32 * 1024 * 1024
+_PAGE_BOUND: Final = 16 * 1024 * 1024
 _MOST_PAGES: Final = 10_000
 _TRIES: Final = 3
 _TRIES_THROTTLED: Final = 5
@@ -395,7 +395,7 @@ class Skyward:
         if reply.oversized:
             raise DistrictStopped(
                 Reason.SKYWARD_UNAVAILABLE,
-                f"Skyward answered with more than 32 MiB at once ({name}); lower page_size",
+                f"Skyward answered with more than 16 MiB at once ({name}); lower page_size",
             )
         return reply
 

@@ -6,7 +6,9 @@ what the request costs. No cookie, proxy, redirect or environment variable is ho
 
 import asyncio
 import ssl
+import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -22,6 +24,8 @@ from consumer.skyward.addresses import REFUSED, AllowedAddresses, NetworkRange
 
 _KEEP_ALIVE: Final = 30.0
 _DNS_TTL: Final = 60
+# zlib's numbers for a gzip header, a zlib header, and none.
+_WINDOWS: Final = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
 
 
 class Reply(NamedTuple):
@@ -144,13 +148,11 @@ class Transport(AiohttpTransport):
 async def _read(response: httpx.Response, bound: int) -> Reply:
     stream = response.stream
     assert isinstance(stream, httpx.AsyncByteStream)
-    # We ask for no compression, but a proxy in between may compress all the same.
-    chunks = response.aiter_bytes() if "content-encoding" in response.headers else stream
     kept: list[bytes] = []
     length = 0
     read_all = False
     try:
-        async for chunk in chunks:
+        async for chunk in stream:
             kept.append(chunk)
             length += len(chunk)
             if length > bound:
@@ -161,8 +163,23 @@ async def _read(response: httpx.Response, bound: int) -> Reply:
         # After the last byte the connection is back in the pool already.
         if not read_all:
             await stream.aclose()
-    body = b"".join(kept)[:bound]
-    return Reply(response.status_code, response.headers, body, not read_all)
+    body = b"".join(kept)
+    if (coding := response.headers.get("content-encoding")) is not None:
+        body = _decompressed(body, coding.strip().lower(), bound)
+    oversized = not read_all or len(body) > bound
+    return Reply(response.status_code, response.headers, body[:bound], oversized)
+
+
+def _decompressed(body: bytes, coding: str, bound: int) -> bytes:
+    """We ask for no compression, but a proxy in between may compress all the same.
+
+    At most ``bound`` bytes and one are made of it, however far it would swell. What is
+    compressed in another way, or twice, stays as it came, and is then no JSON.
+    """
+    for window in _WINDOWS.get(coding, ()):
+        with suppress(zlib.error):
+            return zlib.decompressobj(window).decompress(body, bound + 1)
+    return body
 
 
 def _unanswered(error: Exception, total: float) -> Unanswered:

@@ -2,9 +2,12 @@
 
 import asyncio
 import base64
+import gzip
 import json
 import shutil
 import socket
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -393,6 +396,44 @@ async def test_an_endless_answer_is_cut() -> None:
 
     async with serving(endless) as server, connected(server) as run:
         assert (await run.skyward.put_result(RESULT)).kind is Kind.POST
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_an_answer_that_was_compressed_on_the_way_is_read(coding: str) -> None:
+    pages = {"categories": [{"sourcedId": f"cat-{n}", "status": "active"} for n in range(500)]}
+    raw = json.dumps(pages).encode()
+    body = gzip.compress(raw) if coding == "gzip" else zlib.compress(raw)
+    headers = {"Content_Encoding": coding, "Content_Type": "application/json"}
+    async with serving(always(200, body, **headers)) as server, connected(server) as run:
+        assert len(await run.skyward.read_categories()) == 500
+
+
+@pytest.mark.parametrize(
+    ("coding", "nested"), [("gzip", 1), ("deflate", 1), ("gzip, gzip", 2), ("br", 1), ("x" * 99, 1)]
+)
+async def test_an_answer_that_swells_when_it_is_decompressed_is_cut(
+    coding: str, nested: int
+) -> None:
+    """120 MB of blanks arrive as 120 kB; a few districts' answers would end the process."""
+    press = zlib.compressobj(9, wbits=15 if coding == "deflate" else 31)
+    body = b"".join(press.compress(b" " * 1_000_000) for _ in range(120)) + press.flush()
+    for _ in range(nested - 1):
+        body = gzip.compress(body)
+    async with (
+        serving(always(200, body, Content_Encoding=coding)) as server,
+        connected(server, total_timeout=20) as run,
+    ):
+        await run.skyward.granted_scopes()
+        tracemalloc.start()
+        try:
+            with pytest.raises(DistrictStopped):
+                await run.skyward.read_categories()
+            outcome = await run.skyward.put_result(RESULT)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert outcome.reason is Reason.SKYWARD_UNAVAILABLE
+    assert peak < 50_000_000
 
 
 # --- where requests may go ----------------------------------------------------------------

@@ -1,9 +1,11 @@
 """What was read: tolerant of rows, exact in numbers."""
 
 import json
+import tracemalloc
 from datetime import date
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,3 +115,25 @@ def test_no_body_makes_a_reader_fail(raw: bytes) -> None:
         read(raw)
     for single in (read_class, read_line_item, read_result):
         single(raw)
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b'{"a":1}', b"1.1", b"1", b'""'])
+def test_a_page_that_would_be_huge_as_objects_is_not_read(value: bytes) -> None:
+    """16 MiB of empty objects are 16 MiB; as objects of Python they would be 400."""
+    page = b"[" + b",".join([value] * (16 * 1024 * 1024 // (len(value) + 1))) + b"]"
+    tracemalloc.start()
+    try:
+        assert read_users(page) is None
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_a_page_of_the_largest_size_is_read() -> None:
+    row: dict[str, object] = {"sourcedId": "s-1", "title": "x" * 200, "class": {"sourcedId": "c"}}
+    row |= {f"metadata{n}": "n" for n in range(40)}
+    page = json.dumps({"results": [row] * 10_000}).encode()
+    read = read_results(page)
+    assert read is not None
+    assert read.seen == 10_000
