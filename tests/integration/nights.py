@@ -183,14 +183,13 @@ async def nights_of(
             base_url=skyward.base_url,
             token_url=skyward.token_url,
         ) | {"effective_date": "2020-01-01", "live_since": "2020-01-01"}
-        own = await connect(database_url, size=4)
         evening = Evening(roster, "lakeside", now)
-        async with Network(
-            allow_http=True, allowed_networks=[ip_network("127.0.0.0/8")]
-        ) as network:
+        async with (
+            await connect(database_url, size=4) as own,
+            Network(allow_http=True, allowed_networks=[ip_network("127.0.0.0/8")]) as network,
+        ):
             built = Nights(
                 pool or own, standin, skyward, settings, evening, network, now=now, zone=zone
             )
             await built.apply()
             yield built
-        await own.close()
