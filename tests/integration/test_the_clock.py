@@ -4,15 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from consumer.cutoff import Cutoff, next_cutoff
+from consumer.district import District
 from consumer.flush.schedule import Schedule
+from consumer.gradebook import RunReport
 from consumer.store import runs
 from consumer.store.connection import Pool
+from consumer.store.districts import StoredDistrict
 from consumer.store.runs import Lease
 from tests.integration.nights import Nights, nights_of
 from tests.integration.simulated_time import PACE, SimulatedTime
@@ -188,6 +192,44 @@ async def test_with_leases_on_the_replicas_own_clocks_values_would_go_twice(
     monkeypatch.setattr(runs, "take_lease", _take_lease_by_the_machines_clock)
     monkeypatch.setattr(runs, "due", _due_whoever_holds_it)
     assert await _sent_by_two_clocks(november) > len(november.evening.students)
+
+
+def _without_folds(district: District, service_date: date) -> Cutoff:
+    wall = datetime.combine(service_date, district.cutoff, district.zone)
+    return Cutoff(service_date, wall.replace(fold=1).astimezone(UTC))
+
+
+async def _after_now(
+    self: Schedule, stored: StoredDistrict, cutoff: Cutoff, report: RunReport
+) -> None:
+    following = next_cutoff(stored.district, self.flusher.now())
+    await runs.schedule(self.flusher.pool, report.district_id, following, following.at, 0)
+
+
+async def test_a_build_that_knows_no_gap_and_no_fold_is_noticed(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumer.cutoff.cutoff_on", _without_folds)
+    with pytest.raises(AssertionError):
+        await test_each_night_over_a_change_of_the_clock_sends_what_changed_up_to_its_instant(
+            tmp_path, database_url, "Chicago, autumn"
+        )
+
+
+async def test_a_build_that_forgets_missed_cutoffs_is_noticed(
+    november: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Schedule, "_schedule_next", _after_now)
+    with pytest.raises(AssertionError):
+        await test_cutoffs_missed_by_days_of_downtime_have_one_run_each_in_their_order(november)
+
+
+async def test_a_build_that_believes_times_to_come_is_noticed(
+    november: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumer.events.CLOCK_TOLERANCE", 7 * DAY)
+    with pytest.raises(AssertionError):
+        await test_a_time_more_than_five_minutes_ahead_of_its_record_counts_as_the_records(november)
 
 
 async def _sent_by_two_clocks(nights: Nights) -> int:
