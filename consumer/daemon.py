@@ -136,6 +136,7 @@ async def run(settings: Settings) -> int:
     Raises ``UsageError`` and ``ServiceUnavailable`` where it cannot begin, or go on.
     """
     keys = _keys_of(settings)
+    log.hash_students(keys().log_key)
     kafka = settings.require_kafka()
     registry = CollectorRegistry()
     metrics = Metrics(
@@ -289,8 +290,10 @@ class Daemon:
         for stored in await districts.find_all(self._pool):
             district_id = stored.district.district
             purged = await retention.purge(self._pool, district_id, before, _now())
-            if purged.assessments or purged.sent:
+            if any(asdict(purged).values()):
                 self._log.info("purged", district=district_id, **asdict(purged))
+        if unclaimed := await retention.purge_unclaimed(self._pool, before, _now()):
+            self._log.info("purged", quarantined=unclaimed)
 
     async def _tick(self) -> None:
         while True:

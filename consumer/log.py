@@ -1,11 +1,11 @@
 """Logs: JSON lines on stdout from an allow-list of keys; nobody's name, score or id.
 
-What is not in ``KEYS`` is left out and counted under ``left_out``; a student appears only as
-``student_hash``. An exception is its class, where it rose and, from Postgres, SQLSTATE and
-constraint: never its message, whose values we do not know. Only our own errors, which hold no
-values by their contract, say why. Libraries are heard from WARNING on, with the template of
-their message and not its arguments. What nobody caught, in a thread or while something is
-forgotten, comes here too: Python itself would print its message.
+What is not in ``KEYS`` is left out and counted under ``left_out``; of a student only
+``student_hash`` appears, whatever is given. An exception is its class, where it rose and, from
+Postgres, SQLSTATE and constraint: never its message, whose values we do not know. Only our own
+errors, which hold no values by their contract, say why. Libraries are heard from WARNING on,
+with the template of their message and not its arguments. What nobody caught, in a thread or
+while something is forgotten, comes here too: Python itself would print its message.
 """
 
 import hashlib
@@ -54,7 +54,6 @@ KEYS: Final = frozenset(
 )
 """Every key that a log line may have."""
 
-_HASH: Final = re.compile(r"[0-9a-f]{16}")
 _WORD: Final = re.compile(r"[a-z_]{1,64}")
 _PLACEHOLDER: Final = re.compile(r"%(\([^)]*\))?[-#0 +]*[\d*]*(\.\d+)?[a-zA-Z]")
 _LONGEST: Final = 300
@@ -124,9 +123,23 @@ def get_logger() -> FilteringBoundLogger:
     return logger
 
 
-def student_hash(key: bytes, student_id: str) -> str:
-    """A student in the logs: a keyed hash of 16 hex digits."""
-    return hmac.digest(key, student_id.encode(), hashlib.sha256).hex()[:16]
+def hash_students(key: bytes | None) -> None:
+    """From now on students are hashed with ``key``; without one they are left out of the logs."""
+    global _student_key  # noqa: PLW0603  the logs are the process's, and so is their key
+    _student_key = key
+
+
+_student_key: bytes | None = None
+
+
+def student_hash(key: bytes, district_id: str, student_id: str) -> str:
+    """A student in the logs: a keyed hash of 16 hex digits, another one in each district.
+
+    Student ids are few enough to try them all: without the key, which is made from the sealing
+    keys of this installation, a hash would be the id itself.
+    """
+    subject = f"{district_id}/{student_id}".encode("utf-8", "surrogatepass")
+    return hmac.digest(key, subject, hashlib.sha256).hex()[:16]
 
 
 def _reduce_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -175,9 +188,13 @@ class _AllowList:
         if unknown and self._strict:
             raise UnknownKeyError(f"log keys outside log.KEYS: {', '.join(unknown)}")
         kept = {key: _plain(event[key]) for key in event if key in KEYS}
-        if "student" in kept and not _HASH.fullmatch(str(kept["student"])):
-            del kept["student"]
-            unknown.append("student")
+        if "student" in event:
+            if _student_key is not None and "district" in event:
+                who = str(event["district"]), str(event["student"])
+                kept["student"] = student_hash(_student_key, *who)
+            else:
+                del kept["student"]
+                unknown.append("student")
         if unknown:
             kept["left_out"] = len(unknown)
         return kept

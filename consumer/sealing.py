@@ -40,7 +40,8 @@ class SealingKeys:
         self._fernet: Final = MultiFernet([Fernet(key) for key in keys])
         first = base64.urlsafe_b64decode(keys[0])
         self.log_key: Final = hmac.digest(first, b"passback students in logs", hashlib.sha256)
-        """The key for ``log.student_hash``; another one when the first key changes."""
+        """The key of ``log.hash_students``: of this installation alone, and a new one when the
+        first key changes, so that what was logged before cannot be told apart for ever."""
 
     @classmethod
     def from_file(cls, path: Path) -> Self:

@@ -6,9 +6,10 @@ import typer
 
 from consumer.cli.explanation import Explanation, Verdict, explain_all
 from consumer.cli.output import emit_json, local, number, say, show_fields, show_table
-from consumer.cli.session import AsJson, DistrictId, session_of
+from consumer.cli.session import AsJson, DistrictId, Session, session_of
 from consumer.errors import UsageError
 from consumer.gradebook import Kind, Origin, Sent
+from consumer.log import student_hash
 from consumer.store.connection import Pool
 from consumer.store.districts import StoredDistrict
 from consumer.store.explaining import OUTCOMES, SentLine
@@ -43,7 +44,7 @@ def explain(
         shapes = [_shape(one) for one in found]
         emit_json(shapes[0] if len(shapes) == 1 else shapes)
     elif len(found) == 1:
-        _show(found[0])
+        _show(found[0], _in_the_logs(session_of(ctx), found[0]))
     else:
         _show_all(found)
 
@@ -76,7 +77,16 @@ def _shape(one: Explanation) -> dict[str, Any]:
     }
 
 
-def _show(one: Explanation) -> None:
+def _in_the_logs(session: Session, one: Explanation) -> str:
+    """The hash that stands for the student in this district's log lines."""
+    try:
+        key = session.sealing_keys.log_key
+    except UsageError:
+        return "not known here, for it is made with the sealing keys"
+    return student_hash(key, one.district.district, one.key.student_id)
+
+
+def _show(one: Explanation, in_the_logs: str) -> None:
     zone = one.district.zone
     assessment = one.item.assessment
     say(_answer(one))
@@ -99,6 +109,7 @@ def _show(one: Explanation) -> None:
         ("what next", one.retry_when),
         ("sourcedIds", f"line item {one.line_item_sourced_id}"),
         ("", f"result {one.result_sourced_id}"),
+        ("in the logs", f"student {in_the_logs}"),
         *_rules(one),
     ]
     show_fields(pairs)

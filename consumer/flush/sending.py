@@ -33,6 +33,7 @@ from consumer.gradebook import (
     line_item_id,
     result_id,
 )
+from consumer.log import get_logger
 from consumer.rules import NAME_LIMIT, wakes_at
 from consumer.skyward import Skyward
 from consumer.store.connection import Pool
@@ -102,6 +103,7 @@ class Sending:
         self._grades: list[SettledGrade] = []
         self._line_items: list[SettledLineItem] = []
         self._answered = 0
+        self._log = get_logger()
         self._stop: DistrictStopped | None = None
         # Of each class that answered 403: the grades whose settling waits for the verdict.
         self._forbidden: dict[str, list[SettledGrade]] = {}
@@ -303,6 +305,14 @@ class Sending:
             if outcome is None:
                 outcome = await self._send_one(portion, posting)
                 self._note_trouble(portion.item.key, outcome)
+            if outcome.kind is not Kind.POST:
+                self._log.debug(
+                    "grade_not_posted",
+                    district=self._night.district.district,
+                    student=one.grade.key.student_id,
+                    reason=outcome.reason,
+                    code=outcome.status,
+                )
             self._answered += 1
             if self._stop is None or outcome.kind is not Kind.DEFER:
                 self._park_or_settle(portion, one, outcome, posting)

@@ -54,6 +54,33 @@ async def purge(pool: Pool, district_id: str, before: datetime, now: datetime) -
     return purged
 
 
+async def purge_unclaimed(pool: Pool, before: datetime, now: datetime) -> int:
+    """Deletes events in quarantine from before ``before`` that no applied district claims.
+
+    Their keys name no district, one that was never applied, or one that was removed; they hold
+    names and grades like all others. Returns how many.
+    """
+    total = 0
+    for row in await pool.fetch(_UNCLAIMED, before):
+        district_id, count = row["district_id"], 0
+        while deleted := await _deleted(pool, _OLD["quarantined"], district_id, before):
+            count += deleted
+            if deleted < _ROWS:
+                break
+        if count:
+            async with pool.acquire() as connection:
+                detail = {"before": before.isoformat(), "quarantined": count}
+                await write_audit(connection, district_id, now, "purge", detail)
+        total += count
+    return total
+
+
+_UNCLAIMED: Final = """
+SELECT DISTINCT q.district_id FROM quarantine q
+WHERE q.received_at < $1
+    AND NOT EXISTS (SELECT FROM district d WHERE d.district_id = q.district_id)"""
+
+
 async def _purge_items(
     pool: Pool, district_id: str, before: datetime, now: datetime, purged: Purged
 ) -> int:

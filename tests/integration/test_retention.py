@@ -94,6 +94,44 @@ async def test_grades_whose_assessment_never_came_go_when_they_are_old(nights: N
     assert (await purge(nights)).grades == 1
 
 
+async def test_old_events_in_quarantine_go_also_where_no_district_claims_them(
+    nights: Nights,
+) -> None:
+    """Their payloads hold names and grades, and nobody would ever ask for their purge."""
+
+    async def waits(district_id: str, offset: int, received: datetime) -> None:
+        await nights.pool.execute(
+            "INSERT INTO quarantine (district_id, topic, partition, log_offset, recorded_at,"
+            " received_at, reason, detail, headers)"
+            " VALUES ($1, 't', 0, $2, $3, $3, 'not_json', 'x', '{}')",
+            district_id,
+            offset,
+            received,
+        )
+
+    for offset, district_id in enumerate(("", "never-applied", "lakeside")):
+        await waits(district_id, offset, NOW - timedelta(days=500))
+        await waits(district_id, 10 + offset, NOW - timedelta(days=300))
+    before = NOW - timedelta(days=400)
+    assert await retention.purge_unclaimed(nights.pool, before, NOW) == 2
+    assert await retention.purge_unclaimed(nights.pool, before, NOW) == 0
+    left = await nights.pool.fetch("SELECT district_id, log_offset FROM quarantine ORDER BY 2")
+    assert [tuple(row) for row in left] == [
+        ("lakeside", 2),
+        ("", 10),
+        ("never-applied", 11),
+        ("lakeside", 12),
+    ]
+    audit = await nights.pool.fetch(
+        "SELECT district_id, detail FROM audit WHERE action = 'purge' ORDER BY 1"
+    )
+    assert [(row["district_id"], row["detail"]["quarantined"]) for row in audit] == [
+        ("", 1),
+        ("never-applied", 1),
+    ]
+    assert (await purge(nights, before=before)).quarantined == 1
+
+
 # -- the partitions of what was sent ----------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import gc
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import structlog
 
 from consumer.errors import LeaseLost
 from consumer.gradebook import Reason
-from consumer.log import UnknownKeyError, configure, get_logger, student_hash
+from consumer.log import UnknownKeyError, configure, get_logger, hash_students, student_hash
 
 ROOT = Path(__file__).parents[2]
 CANARY = "Ada Lovelace 97.5 ada@example.org"
@@ -40,6 +41,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
     configure("json", "info")
     yield read
     structlog.reset_defaults()
+    hash_students(None)
     logging.captureWarnings(False)
     root.handlers, root.level = handlers, level
 
@@ -68,15 +70,27 @@ def test_a_key_that_is_not_allowed_raises_in_tests(lines: Lines) -> None:
 
 
 def test_a_student_is_a_keyed_hash_or_nothing(lines: Lines) -> None:
-    hashed = student_hash(b"key", "student-1")
-    assert len(hashed) == 16
-    assert hashed == student_hash(b"key", "student-1") != student_hash(b"other", "student-1")
-    get_logger().info("explained", student=hashed)
-    get_logger().info("explained", student="student-1")
-    first, second = lines()
-    assert first["student"] == hashed
-    assert "student" not in second
-    assert second["left_out"] == 1
+    get_logger().info("grade_not_posted", district="lakeside", student="student-1")
+    hash_students(b"key")
+    get_logger().info("grade_not_posted", district="lakeside", student="student-1")
+    get_logger().info("grade_not_posted", student="student-1")
+    without_key, hashed, without_district = lines()
+    assert "student" not in without_key
+    assert "student" not in without_district
+    assert without_key["left_out"] == without_district["left_out"] == 1
+    assert hashed["student"] == student_hash(b"key", "lakeside", "student-1")
+    assert re.fullmatch("[0-9a-f]{16}", hashed["student"])
+
+
+def test_a_hash_tells_nothing_to_whoever_lacks_the_key() -> None:
+    """Student ids are few, so that each could be tried; and no two districts share a hash."""
+    tried = {
+        student_hash(key, district, "student-1")
+        for key in (b"key", b"other")
+        for district in ("lakeside", "hillside")
+    }
+    assert len(tried) == 4
+    assert student_hash(b"key", "lakeside", "student-2") not in tried
 
 
 def test_values_are_plain_and_an_object_is_only_its_type(lines: Lines) -> None:
