@@ -25,6 +25,7 @@ from consumer.errors import DistrictStopped, PassbackError, ServiceUnavailable, 
 from consumer.flush.run import Flusher
 from consumer.flush.schedule import Pace, Schedule
 from consumer.gradebook import Kind, Reason, RunReport
+from consumer.health import Health
 from consumer.http import HttpServer
 from consumer.intake import Intake, LogEnd, await_recorded
 from consumer.metrics import FlushResult, Metrics
@@ -40,10 +41,10 @@ from consumer.store.settling import Tally
 _TICK: Final = 0.5
 _GAUGES_EVERY: Final = 15.0
 _RETENTION_EVERY: Final = 86_400.0
-_STUCK_AFTER: Final = 180.0
-_LOOP_LATE: Final = 30.0
-
-Observe = Callable[[str, str, float], None]
+_INTAKE_PAUSES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+_LASTED: Final = 60.0
+_LAG_SHOWN: Final = 60.0
+_ENDS_INTAKE: Final[tuple[type[BaseException], ...]] = (ServiceUnavailable, *UNAVAILABLE)
 
 
 def _now() -> datetime:
@@ -76,7 +77,7 @@ async def opened_pool(settings: Settings, *, size: int = 10) -> AsyncIterator[Po
 def connects(
     keys: Callable[[], SealingKeys],
     network: Network,
-    observe: Observe,
+    metrics: Metrics | None = None,
     now: Callable[[], datetime] = _now,
     *,
     delete: bool = False,
@@ -86,7 +87,9 @@ def connects(
     ``keys`` is asked anew for each run, so that a rotation needs no restart: with the keys of
     its start a daemon could not open what was sealed since. Where it raises ``UsageError``, the
     district stops. ``delete`` asks for the scope to delete although no policy needs it.
+    Requests are counted in ``metrics``, and where a command asks nowhere that is scraped.
     """
+    told = metrics or Metrics(CollectorRegistry(), per_district=False)
 
     @asynccontextmanager
     async def connect_one(stored: StoredDistrict, district: District) -> AsyncIterator[Skyward]:
@@ -109,7 +112,11 @@ def connects(
             key,
             secret,
             network=network,
-            observe=observe,
+            observe=told.observe_request,
+            throttled=told.count_throttled,
+            token_lasts=lambda seconds: told.token_fetched(
+                district.district, now() + timedelta(seconds=seconds)
+            ),
             now=now,
             delete=delete or "delete" in policies,
         ) as skyward:
@@ -150,7 +157,7 @@ async def run(settings: Settings) -> int:
         flusher = Flusher(
             pool=pool,
             holder=holder(),
-            connect=connects(keys, network, metrics.observe_request),
+            connect=connects(keys, network, metrics),
             await_intake=lambda wait: await_recorded(pool, LogEnd(kafka), wait),
             now=_now,
             counted=daemon.count,
@@ -173,7 +180,7 @@ async def flush_once(
         flusher = Flusher(
             pool=pool,
             holder=holder(),
-            connect=connects(keys, network, lambda operation, code, seconds: None),
+            connect=connects(keys, network),
             await_intake=lambda bound: await_recorded(pool, LogEnd(kafka), bound),
             now=_now,
             counted=lambda district, tally: None,
@@ -205,16 +212,15 @@ class Daemon:
         self._log = log.get_logger()
         self._stopping = asyncio.Event()
         self._intake: Intake | None = None
-        self._ticked = time.monotonic()
-        self._database_answers = True
-        self._joined_once = False
+        began = time.monotonic()
+        self._health = Health(ticked=began, scheduled=began)
         self._http = HttpServer(
             settings.http_host,
             settings.http_port,
             registry,
-            live=self._not_live,
-            ready=self._not_ready,
-            started=self._not_started,
+            live=lambda: self._judged().not_live(time.monotonic()),
+            ready=lambda: self._judged().not_ready(),
+            started=lambda: self._judged().not_started(),
         )
 
     async def run(self, intake: Intake, flusher: Flusher) -> int:
@@ -244,7 +250,7 @@ class Daemon:
         parts = [
             asyncio.create_task(part)
             for part in (
-                intake.run(),
+                self._read(intake),
                 self._every(_TICK, lambda: self._schedule(schedule)),
                 self._every(_GAUGES_EVERY, self._show_gauges),
                 self._every(_RETENTION_EVERY, self._retain),
@@ -267,20 +273,45 @@ class Daemon:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
+    async def _read(self, intake: Intake) -> None:
+        """Intake, begun again as often as Kafka ends it, while runs go on with what is stored.
+
+        A restart of the process would mend nothing and cut off the runs. Only where these
+        topics were never read may the settings be wrong: then the error is raised.
+        """
+        attempt = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                await intake.run()
+                return
+            except _ENDS_INTAKE as error:
+                if not intake.has_read:
+                    raise
+                self._health.waits_for_kafka = True
+                self._log.error("intake_ended", exc_info=error)
+            attempt = 0 if time.monotonic() - began > _LASTED else attempt + 1
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_INTAKE_PAUSES[min(attempt, len(_INTAKE_PAUSES) - 1)]):
+                    await self._stopping.wait()
+
     async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
                 await step()
-                self._database_answers = True
+                self._health.postgres_answers = True
             except UNAVAILABLE as error:
-                self._database_answers = False
+                self._health.postgres_answers = False
                 self._log.error("postgres_unavailable", exc_info=error)
                 await asyncio.sleep(2)
             else:
                 await asyncio.sleep(seconds)
 
     async def _schedule(self, schedule: Schedule) -> None:
-        await schedule.start_due()
+        try:
+            await schedule.start_due()
+        finally:
+            self._health.scheduled = time.monotonic()
 
     async def _retain(self) -> None:
         """Deletes what is older than the retention, one district after the other."""
@@ -296,11 +327,18 @@ class Daemon:
             self._log.info("purged", quarantined=unclaimed)
 
     async def _tick(self) -> None:
+        worst = worst_at = 0.0
         while True:
             before = time.monotonic()
             await asyncio.sleep(_TICK)
-            self._ticked = time.monotonic()
-            self._metrics.set_loop_lag(max(self._ticked - before - _TICK, 0.0))
+            ticked = self._health.ticked = time.monotonic()
+            lag = max(ticked - before - _TICK, 0.0)
+            # Between two scrapes a block must not go unseen.
+            if lag >= worst or ticked - worst_at > _LAG_SHOWN:
+                worst, worst_at = lag, ticked
+            self._metrics.set_loop_lag(worst)
+            size, idle = self._pool.get_size(), self._pool.get_idle_size()
+            self._metrics.set_pool(size=size, in_use=size - idle, waiting=self._pool.waiting)
 
     # -- what is told -----------------------------------------------------------------------
 
@@ -341,43 +379,35 @@ class Daemon:
         self._log.error("run_failed", district=district_id, exc_info=error)
 
     async def _show_gauges(self) -> None:
-        shown = await gauges.read(self._pool)
+        shown = await gauges.read(self._pool, _now())
         self._metrics.keep_districts([one.district_id for one in shown.districts])
         for one in shown.districts:
             self._metrics.set_pending(one.district_id, one.pending, one.pending_oldest)
             self._metrics.set_held(one.district_id, one.held)
             self._metrics.set_zeros_held(one.district_id, one.held.get(Reason.ZEROS_HELD, 0))
             self._metrics.set_next_cutoff(one.district_id, one.next_cutoff_at)
+            self._metrics.set_last_cutoff(one.district_id, one.last_cutoff_at)
             self._metrics.set_last_success(one.district_id, one.last_success)
-        self._metrics.set_quarantined(shown.quarantined)
-        size, idle = self._pool.get_size(), self._pool.get_idle_size()
-        self._metrics.set_pool(size=size, in_use=size - idle, waiting=0)
+            self._metrics.set_circuit(one.district_id, one.stopped_by)
+            self._metrics.set_paused(one.district_id, one.paused)
+            self._metrics.set_settings_applied(one.district_id, one.applied_at)
+        speaks = self._intake is not None and self._intake.speaks_for_all
+        self._metrics.set_quarantined(shown.quarantined if speaks else 0)
 
     # -- probes -----------------------------------------------------------------------------
 
-    def _not_live(self) -> list[str]:
-        now, reasons = time.monotonic(), []
-        if now - self._ticked > _LOOP_LATE:
-            reasons.append("the event loop was blocked")
-        polled = self._intake.last_poll if self._intake is not None else None
-        if polled is not None and now - polled > _STUCK_AFTER and not self._stopping.is_set():
-            reasons.append("Kafka was not polled for three minutes")
-        return reasons
-
-    def _not_ready(self) -> list[str]:
-        reasons = []
-        if self._intake is None or self._intake.assigned is None:
-            reasons.append("the consumer group has not assigned partitions yet")
-        elif self._intake.paused:
-            reasons.append("reading is paused until Postgres answers")
-        if not self._database_answers:
-            reasons.append("Postgres does not answer")
-        if self._stopping.is_set():
-            reasons.append("it is stopping")
-        return reasons
-
-    def _not_started(self) -> list[str]:
-        self._joined_once = self._joined_once or (
-            self._intake is not None and self._intake.assigned is not None
-        )
-        return [] if self._joined_once else ["the consumer group was not joined yet"]
+    def _judged(self) -> Health:
+        """The process's health as it is at this moment."""
+        health, intake = self._health, self._intake
+        health.stopping = self._stopping.is_set()
+        if intake is None:
+            return health
+        health.polled = intake.last_poll
+        health.assigned = intake.assigned
+        health.reading_paused = intake.paused
+        answered = intake.answered_at
+        health.answer_age = None if answered is None else (_now() - answered).total_seconds()
+        if intake.assigned is not None:
+            health.joined_once = True
+            health.waits_for_kafka = False
+        return health

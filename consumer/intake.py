@@ -55,8 +55,12 @@ _LAST_MS: Final = 221_845_391_999_000
 class Intake:
     """Reads the topics' partitions that the group assigns to this replica.
 
-    ``now`` is the clock. ``last_poll`` is when Kafka was last polled (monotonic seconds) and
-    ``assigned`` how many partitions this replica has, None before it joined.
+    ``now`` is the clock. ``last_poll`` is when Kafka was last polled (monotonic seconds),
+    ``answered_at`` since when it has answered for each partition of this replica, and
+    ``assigned`` how many these are; all None while it is not in the group. ``has_read`` says
+    whether these topics were ever read, so that the settings are known to be right.
+    ``speaks_for_all`` is true in one replica of the group: the one that has partition 0 of the
+    grades.
     """
 
     def __init__(
@@ -70,11 +74,16 @@ class Intake:
         self._stored: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._committed_at = 0.0
+        # Up to which moment a partition is known to be stored.
+        self._reached: dict[TopicPartition, datetime] = {}
         self._stopping = asyncio.Event()
         self._unsought: BaseException | None = None
         self._log = get_logger()
         self.last_poll: float | None = None
+        self.answered_at: datetime | None = None
         self.assigned: int | None = None
+        self.speaks_for_all = False
+        self.has_read = False
         self.paused = False
 
     def stop(self) -> None:
@@ -85,7 +94,7 @@ class Intake:
         """Reads until stopped; raises ``UsageError`` for a first start nobody decided on.
 
         Raises ``ServiceUnavailable`` where Kafka does not answer, lacks a topic, or no longer
-        holds what was to be read next.
+        holds what was to be read next; it can then be run again.
         """
         try:
             await self._run()
@@ -95,6 +104,8 @@ class Intake:
                 f"Kafka at {servers} ended reading ({type(error).__name__}); see to its access"
                 " rules and that no other replica has this PASSBACK_KAFKA_GROUP_INSTANCE_ID."
             ) from error
+        finally:
+            self._left()
 
     async def _run(self) -> None:
         await self._expect_start_decided()
@@ -134,7 +145,7 @@ class Intake:
         except OffsetOutOfRangeError as error:
             raise _overtaken(error) from None
         self.last_poll = time.monotonic()
-        self._metrics.polled(self._now())
+        self._hear(consumer)
         try:
             if polled:
                 await self._record(polled)
@@ -156,6 +167,10 @@ class Intake:
         now = self._now()
         for (topic, partition), offset in batch.next_offsets.items():
             self._stored[TopicPartition(topic, partition)] = offset
+        for partition, records in polled.items():
+            if records:
+                reached = min(_instant(records[-1].timestamp), now)
+                self._reached[partition] = max(self._reached.get(partition, reached), reached)
         self._metrics.count_batch(
             consumed=consumed,
             recorded=recorded.recorded,
@@ -271,7 +286,13 @@ class Intake:
     # -- offsets ----------------------------------------------------------------------------
 
     async def _expect_start_decided(self) -> None:
-        if self._kafka.start is None and not await stored_offsets(self._pool, self._topics):
+        try:
+            self.has_read = bool(await stored_offsets(self._pool, self._topics))
+        except UNAVAILABLE:
+            if self._kafka.start is None:
+                raise
+            return  # the first assignment waits for Postgres
+        if self._kafka.start is None and not self.has_read:
             raise UsageError(
                 f"The group {self._kafka.group_id} has never read these topics; set"
                 " PASSBACK_KAFKA_START to earliest (read all that Kafka holds) or to latest"
@@ -314,8 +335,20 @@ class Intake:
         """Takes in which partitions this replica has now."""
         self._stored = {p: o for p, o in self._stored.items() if p in partitions}
         self._committed = {p: o for p, o in self._committed.items() if p in partitions}
+        self._reached = {p: at for p, at in self._reached.items() if p in partitions}
         self.assigned = len(partitions)
+        self.answered_at = self._now()
+        self.speaks_for_all = any(
+            self._topics[p.topic] == "grade-changed" and p.partition == 0 for p in partitions
+        )
+        self.has_read = True
         self._metrics.rebalanced(len(partitions))
+
+    def _left(self) -> None:
+        """Takes in that this replica is no longer in the group."""
+        self.last_poll = self.answered_at = self.assigned = self._unsought = None
+        self.speaks_for_all = False
+        self._metrics.left_group()
 
     async def commit_now(self, consumer: AIOKafkaConsumer) -> None:
         """Commits what is stored before partitions go elsewhere."""
@@ -339,13 +372,29 @@ class Intake:
         else:
             self._committed.update(fresh)
 
+    def _hear(self, consumer: AIOKafkaConsumer) -> None:
+        """Notes since when Kafka has answered for each partition: a poll alone is no answer."""
+        heard = [consumer.last_poll_timestamp(p) for p in consumer.assignment()]
+        if not heard:
+            self.answered_at = self._now()
+        elif None not in heard:
+            self.answered_at = _instant(min(heard))
+        if self.answered_at is not None:
+            self._metrics.polled(self.answered_at)
+
     def _show_lag(self, consumer: AIOKafkaConsumer) -> None:
+        now = self._now()
         for partition in consumer.assignment():
             high = consumer.highwater(partition)
             stored = self._stored.get(partition)
-            if high is not None and stored is not None:
-                topic = self._topics[partition.topic]
-                self._metrics.set_lag(topic, partition.partition, max(high - stored, 0))
+            if high is None or stored is None:
+                continue
+            lag = max(high - stored, 0)
+            if not lag:
+                self._reached[partition] = now
+            topic = self._topics[partition.topic]
+            since = self._reached.get(partition, now) if lag else None
+            self._metrics.set_lag(topic, partition.partition, lag, since)
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]

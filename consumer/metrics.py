@@ -4,12 +4,16 @@ Base units, timestamps and not ages, 0 for what never was. Every label set that 
 exists from the start, so that a first rejection is an increase and not a new series. The
 ``district`` label is on counters and gauges only; a switch folds it to "": then counters add
 up, counts are summed and timestamps are the earliest, which is the worst.
+
+What the store knows of a district, every replica shows: take ``max by (district)`` of a gauge
+and ``sum by (district)`` of a counter's rate.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Final
 
 from prometheus_client import (
@@ -17,6 +21,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -41,6 +46,33 @@ _COUNTED: Final = {
     "skipped": tuple(r for r in Reason if r.kind is Kind.SKIP),
 }
 _HELD: Final = tuple(r for r in Reason if r.kind is Kind.HOLD)
+
+CIRCUIT: Final = (
+    Reason.CREDENTIALS_REFUSED,
+    Reason.LICENCE_MISSING,
+    Reason.USE_GRADE_SETTING_ON,
+    Reason.SKYWARD_UNAVAILABLE,
+    Reason.THROTTLED,
+)
+"""Why a district's Skyward stops a whole run."""
+
+_WRITES: Final = tuple(str(o) for o in Operation if o is not Operation.READ)
+OPERATIONS: Final = (
+    "token",
+    *_WRITES,
+    *("get_sessions", "get_terms", "get_grading_periods", "get_categories"),
+    *("get_class_categories", "get_classes", "get_class", "get_students"),
+    *("get_line_item", "get_class_line_items"),
+    *("get_result", "get_results", "get_class_results"),
+)
+"""Everything that Skyward is asked."""
+
+UNANSWERED: Final = ("timeout", "connect", "reset", "tls", "refused_address", "cancelled")
+"""Why a request has no HTTP status."""
+
+_EXPECTED_CODES: Final = ("200", "401", "403", "404", "429", "500", "503", "timeout", "connect")
+_EXPECTED_OF_WRITES: Final = ("201", "204", "400", "409", "422", "reset")
+_CODES: Final = frozenset({*(str(int(status)) for status in HTTPStatus), *UNANSWERED})
 
 
 class FlushResult(StrEnum):
@@ -103,6 +135,10 @@ class DistrictGauge(Collector):
 
 def _earliest(timestamps: Iterable[float]) -> float:
     return min((timestamp for timestamp in timestamps if timestamp), default=0.0)
+
+
+def _latest(timestamps: Iterable[float]) -> float:
+    return max(timestamps, default=0.0)
 
 
 class Metrics:
@@ -222,12 +258,19 @@ class Metrics:
         )
         self._last_poll = Gauge(
             "passback_last_poll_timestamp_seconds",
-            "When Kafka was last polled, whether or not it had records.",
+            "When Kafka last answered for the partition it has been silent about longest.",
             registry=registry,
         )
         self._last_event = Gauge(
             "passback_last_event_timestamp_seconds",
             "When a record was last read.",
+            registry=registry,
+        )
+        self._behind_since = Gauge(
+            "passback_consumer_behind_since_timestamp_seconds",
+            "Since when an assigned partition has records that are not stored, at the earliest;"
+            " 0 where it has none.",
+            ["topic", "partition"],
             registry=registry,
         )
 
@@ -253,18 +296,30 @@ class Metrics:
         self._last_event.set(at.timestamp())
 
     def polled(self, at: datetime) -> None:
-        """Kafka was polled."""
+        """Kafka has answered for every assigned partition since ``at``."""
         self._last_poll.set(at.timestamp())
 
-    def set_lag(self, topic: str, partition: int, records: int) -> None:
-        """One assigned partition's lag."""
-        self._lag.labels(self._prefix + topic, str(partition)).set(records)
+    def set_lag(
+        self, topic: str, partition: int, records: int, behind_since: datetime | None
+    ) -> None:
+        """One assigned partition's lag: records, and since when, None where there is none."""
+        labels = (self._prefix + topic, str(partition))
+        self._lag.labels(*labels).set(records)
+        self._behind_since.labels(*labels).set(_timestamp(behind_since))
 
     def rebalanced(self, partitions: int) -> None:
         """So many partitions are assigned now; the lag of those that left goes with them."""
         self._rebalances.inc()
+        self._unassigned(partitions)
+
+    def left_group(self) -> None:
+        """This replica reads nothing until it has joined again."""
+        self._unassigned(0)
+
+    def _unassigned(self, partitions: int) -> None:
         self._assigned.set(partitions)
         self._lag.clear()
+        self._behind_since.clear()
 
     # -- store ------------------------------------------------------------------------------
 
@@ -274,7 +329,8 @@ class Metrics:
 
         self._quarantined_events = gauge(
             "quarantined_events",
-            "Events that wait in quarantine; only one replica exports more than 0.",
+            "Events that wait in quarantine; only the replica that reads partition 0 of the"
+            " grades exports more than 0.",
         )
         self._pool_size = gauge("pool_size", "Open connections to Postgres.")
         self._pool_in_use = gauge("pool_in_use", "Connections to Postgres that are in use.")
@@ -330,13 +386,36 @@ class Metrics:
         self._zeros_held = gauge("zeros_held", "Zeros that wait for an operator's decision.")
         self._last_success = gauge(
             "flush_last_success_timestamp_seconds",
-            "When a run last ended done; 0 where none ever did.",
+            "When a run last ended done, by night or by hand; 0 where none ever did.",
             _earliest,
         )
         self._next_cutoff = gauge(
-            "flush_next_cutoff_timestamp_seconds", "The next cutoff.", _earliest
+            "flush_next_cutoff_timestamp_seconds",
+            "The cutoff whose run is the next to end; in the past while it is due or goes on.",
+            _earliest,
+        )
+        self._last_cutoff = gauge(
+            "flush_last_cutoff_timestamp_seconds",
+            "The newest cutoff that has passed, whatever became of its run; 0 before the first.",
+            _earliest,
         )
         self._in_progress = gauge("flush_in_progress", "Whether a run goes on in this replica.")
+        self._paused = gauge("district_paused", "Whether an operator paused the district.")
+        self._settings_applied = gauge(
+            "district_settings_applied_timestamp_seconds",
+            "When the settings that the next run reads were applied.",
+            _latest,
+        )
+        self._circuit = gauge(
+            "skyward_circuit_open",
+            "Whether the newest run was stopped as a whole, and by which reason.",
+            reasons=CIRCUIT,
+        )
+        self._token_expiry = gauge(
+            "skyward_token_expiry_timestamp_seconds",
+            "When the token of the run in progress expires; 0 while no run has one.",
+            _earliest,
+        )
         self._district_gauges = (
             self._pending,
             self._pending_oldest,
@@ -344,7 +423,12 @@ class Metrics:
             self._zeros_held,
             self._last_success,
             self._next_cutoff,
+            self._last_cutoff,
             self._in_progress,
+            self._paused,
+            self._settings_applied,
+            self._circuit,
+            self._token_expiry,
         )
         self._grades = {
             "posted": counter("grades_posted", "Grades that Skyward acknowledged.", "origin"),
@@ -399,6 +483,27 @@ class Metrics:
         self._label(district)
         self._next_cutoff.set(district, at.timestamp())
 
+    def set_last_cutoff(self, district: str, at: datetime | None) -> None:
+        """The district's newest cutoff that has passed."""
+        self._label(district)
+        self._last_cutoff.set(district, _timestamp(at))
+
+    def set_paused(self, district: str, paused: bool) -> None:
+        """Whether the district is paused now."""
+        self._label(district)
+        self._paused.set(district, paused)
+
+    def set_settings_applied(self, district: str, at: datetime) -> None:
+        """When the district's settings were applied."""
+        self._label(district)
+        self._settings_applied.set(district, at.timestamp())
+
+    def set_circuit(self, district: str, stopped_by: str | None) -> None:
+        """What stopped the newest run as a whole: a reason's code, None where nothing did."""
+        self._label(district)
+        for reason in CIRCUIT:
+            self._circuit.set(district, reason == stopped_by, reason)
+
     def set_last_success(self, district: str, at: datetime | None) -> None:
         """When a run last ended done, as the store remembers it."""
         self._label(district)
@@ -415,6 +520,7 @@ class Metrics:
             # One that was removed meanwhile stays so.
             if district in self._districts:
                 self._in_progress.set(district, 0)
+                self._token_expiry.set(district, 0)
 
     def flush_ended(self, report: RunReport, result: FlushResult) -> None:
         """A nightly run ended and was written as ``report``, which names its end."""
@@ -422,6 +528,8 @@ class Metrics:
         label = self._label(report.district_id)
         self._flush_runs.labels(label, result).inc()
         self._flush_seconds.observe((report.finished_at - report.started_at).total_seconds())
+        self.set_circuit(report.district_id, report.stopped_by)
+        self._last_cutoff.set(report.district_id, report.cutoff_at.timestamp())
         if result is FlushResult.DONE:
             self._last_success.set(report.district_id, report.finished_at.timestamp())
 
@@ -446,16 +554,26 @@ class Metrics:
             "Time that runs paused because Skyward asked for it.",
             registry=registry,
         )
-
-        for operation in Operation:
-            if operation is not Operation.READ:
-                self._request_seconds.labels(operation)
-        self._request_seconds.labels("token")
+        for operation in OPERATIONS:
+            self._request_seconds.labels(operation)
+            more = _EXPECTED_OF_WRITES if operation in _WRITES else ()
+            for code in (*_EXPECTED_CODES, *more):
+                self._requests.labels(operation, code)
 
     def observe_request(self, operation: str, code: str, seconds: float) -> None:
-        """One request to Skyward: both words are of the closed sets of ``skyward``."""
-        self._requests.labels(operation, code).inc()
+        """One request to Skyward: one of ``OPERATIONS``, and a status or why there was none.
+
+        A status that HTTP does not register is shown as its class, 4xx say, so that no server
+        can make series without end.
+        """
+        known = code if code in _CODES else f"{code[:1]}xx"
+        self._requests.labels(operation, known).inc()
         self._request_seconds.labels(operation).observe(seconds)
+
+    def token_fetched(self, district: str, expires_at: datetime) -> None:
+        """A run of the district got a token."""
+        self._label(district)
+        self._token_expiry.set(district, expires_at.timestamp())
 
     def count_throttled(self, seconds: float) -> None:
         """A pause that Skyward asked for."""
@@ -471,14 +589,16 @@ class Metrics:
             registry=registry,
         )
         build.labels(__version__).set(1)
+        # Memory, CPU, open files, and the start: process_start_time_seconds tells of restarts.
+        ProcessCollector(registry=registry)
         self._loop_lag = Gauge(
             "passback_event_loop_lag_seconds",
-            "How late the event loop last woke from a timer.",
+            "How late the event loop woke from a timer: the worst of the last minute.",
             registry=registry,
         )
 
     def set_loop_lag(self, seconds: float) -> None:
-        """How late the event loop woke."""
+        """How late the event loop woke, at the worst of the last minute."""
         self._loop_lag.set(seconds)
 
 

@@ -44,7 +44,7 @@ def diff(
         if class_id is not None and not await believed.knows_class(pool, district_id, class_id):
             raise UsageError(f"No event of district {district_id} named a class {class_id!r}.")
         async with daemon.network_of(settings) as network:
-            connects = daemon.connects(lambda: keys, network, lambda operation, code, seconds: None)
+            connects = daemon.connects(lambda: keys, network)
             async with connects(stored, stored.district) as skyward:
                 walk = differences(pool, skyward, district_id, class_id, compared)
                 return [found async for found in walk]

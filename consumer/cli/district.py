@@ -177,20 +177,14 @@ def check(
                     pool,
                     stored,
                     now(),
-                    connect=daemon.connects(lambda: keys, network, _unobserved),
-                    connect_to_delete=daemon.connects(
-                        lambda: keys, network, _unobserved, delete=True
-                    ),
+                    connect=daemon.connects(lambda: keys, network),
+                    connect_to_delete=daemon.connects(lambda: keys, network, delete=True),
                     step=step,
                 )
                 return await walk.checks(write_probe)
 
         checks = session.with_district(district_id, work)
     return show_checks(checks, as_json=as_json)
-
-
-def _unobserved(operation: str, code: str, seconds: float) -> None:
-    """A command's requests are in no metric."""
 
 
 @app.command()

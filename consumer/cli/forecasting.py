@@ -29,7 +29,7 @@ def forecast(ctx: typer.Context, district_id: DistrictId, as_json: AsJson = Fals
 
     async def work(pool: Pool, stored: StoredDistrict) -> tuple[Forecast, StoredDistrict, str]:
         async with daemon.network_of(settings) as network:
-            connects = daemon.connects(lambda: keys, network, lambda operation, code, seconds: None)
+            connects = daemon.connects(lambda: keys, network)
             found = await walk(pool, connects, stored, now())
         return found, stored, await _what_kafka_adds(settings, pool)
 

@@ -77,6 +77,7 @@ class Skyward:
         transport: Transport,
         token: Token,
         observe: Observe,
+        throttled: Callable[[float], None],
         now: Callable[[], datetime],
         backoff: float,
     ) -> None:
@@ -89,6 +90,7 @@ class Skyward:
         self._transport: Final = transport
         self._token: Final = token
         self._observe: Final = observe
+        self._throttled: Final = throttled
         self._now: Final = now
         self._backoff: Final = backoff
         self._limiter: Final = Limiter(settings.max_concurrency)
@@ -110,6 +112,8 @@ class Skyward:
         *,
         network: Network,
         observe: Observe = lambda operation, code, seconds: None,
+        throttled: Callable[[float], None] = lambda seconds: None,
+        token_lasts: Callable[[float], None] = lambda seconds: None,
         now: Callable[[], datetime],
         user_agent: str = "skyward-passback",
         delete: bool = False,
@@ -117,6 +121,9 @@ class Skyward:
     ) -> AsyncIterator["Skyward"]:
         """Readies one run; asks nothing yet.
 
+        ``observe`` is told each request's operation, status or failure, and seconds;
+        ``throttled`` the seconds of each pause that Skyward asked for; ``token_lasts`` for how
+        many seconds a token that was just fetched is good.
         ``now`` is asked only where a Retry-After names a date in an answer without a Date.
         ``delete`` asks for the scope to delete. ``backoff`` is in seconds.
         Raises ``DistrictStopped`` for plain http that is not allowed, or a bad ``ca_file``.
@@ -136,12 +143,19 @@ class Skyward:
             secret,
             transport=transport,
             observe=observe,
+            lasts=token_lasts,
             delete=delete,
             backoff=backoff,
             user_agent=user_agent,
         )
         yield cls(
-            settings, transport=transport, token=token, observe=observe, now=now, backoff=backoff
+            settings,
+            transport=transport,
+            token=token,
+            observe=observe,
+            throttled=throttled,
+            now=now,
+            backoff=backoff,
         )
 
     @property
@@ -491,9 +505,9 @@ class Skyward:
                 return reply, replace(outcome, unknown=unknown)
             wait = random.uniform(0, self._backoff * 2.0 ** (failures + throttled - 1))
             if answer.retry_after is not None:
-                self._limiter.pause(answer.retry_after)
+                self._throttled(self._limiter.pause(answer.retry_after))
             elif outcome.reason is Reason.THROTTLED:
-                self._limiter.pause(wait)
+                self._throttled(self._limiter.pause(wait))
             else:
                 await asyncio.sleep(wait)
 

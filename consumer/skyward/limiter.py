@@ -72,9 +72,12 @@ class Limiter:
             self._limit = max(1.0, self._limit / 2)
             self._halved_at = now
 
-    def pause(self, seconds: float) -> None:
-        """Nothing of this district starts within the next seconds."""
-        self._paused_until = max(self._paused_until, self._loop.time() + seconds)
+    def pause(self, seconds: float) -> float:
+        """Nothing of this district starts within the next seconds; returns what that adds."""
+        now = self._loop.time()
+        before = max(self._paused_until, now)
+        self._paused_until = max(before, now + seconds)
+        return self._paused_until - before
 
     def open(self) -> None:
         """Ends every pause for good: whoever waits is to learn that there is no more to do."""

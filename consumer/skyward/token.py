@@ -50,12 +50,14 @@ class Token:
         *,
         transport: Transport,
         observe: Callable[[str, str, float], None],
+        lasts: Callable[[float], None],
         delete: bool,
         backoff: float,
         user_agent: str,
     ) -> None:
         self._transport: Final = transport
         self._observe: Final = observe
+        self._lasts: Final = lasts
         self._backoff: Final = backoff
         self._user_agent: Final = user_agent
         self._loop: Final = asyncio.get_running_loop()
@@ -151,6 +153,7 @@ class Token:
         if not isinstance(token, str) or not _IN_A_HEADER.fullmatch(token):
             raise _unavailable("the token endpoint answered without a token; check token_url")
         lifetime = _seconds(said.get("expires_in"))
+        self._lasts(lifetime)
         granted = said.get("scope")
         reading = {
             "Authorization": f"Bearer {token}",

@@ -7,24 +7,45 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-Pool = asyncpg.Pool
+
+class Pool(asyncpg.Pool):
+    """asyncpg's pool, which also says how many tasks wait for a connection of it now."""
+
+    waiting = 0
+
+    async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109
+        # Every statement comes through here; asyncpg offers no count and no hook of its own.
+        self.waiting += 1
+        try:
+            return await super()._acquire(timeout)  # type: ignore[misc]
+        finally:
+            self.waiting -= 1
+
+
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 
-async def connect(url: str, *, size: int = 10) -> asyncpg.Pool:
+async def connect(url: str, *, size: int = 10) -> Pool:
     """A pool of at most ``size`` connections; raises what asyncpg raises.
 
     Statements are prepared per connection; through a transaction pooler, add
     ``?statement_cache_size=0`` to the URL.
     """
-    return await asyncpg.create_pool(
+    pool = Pool(
         url,
         min_size=1,
         max_size=size,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300,
+        loop=asyncio.get_running_loop(),
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
         init=_init,
         command_timeout=60,
         server_settings={"application_name": "skyward-passback", "jit": "off"},
     )
+    await pool
+    return pool
 
 
 async def _init(connection: Any) -> None:

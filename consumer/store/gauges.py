@@ -11,14 +11,22 @@ from consumer.store.connection import Pool
 
 @dataclass(frozen=True, slots=True)
 class DistrictGauges:
-    """One district's waiting grades, and its last and next run."""
+    """One district's waiting grades, its last and next run, and what its runs go by.
+
+    ``last_cutoff_at`` is the newest cutoff that has passed, None before the first;
+    ``stopped_by`` the code of what stopped the newest run as a whole.
+    """
 
     district_id: str
     pending: int
     pending_oldest: datetime | None
     held: Mapping[Reason, int]
     next_cutoff_at: datetime
+    last_cutoff_at: datetime | None
     last_success: datetime | None
+    stopped_by: str | None
+    paused: bool
+    applied_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +37,14 @@ class Gauges:
     quarantined: int
 
 
-async def read(pool: Pool) -> Gauges:
+async def read(pool: Pool, now: datetime) -> Gauges:
     """Reads them all; cheap where little waits."""
     waiting = {r["district_id"]: r for r in await pool.fetch(_WAITING)}
     held: dict[str, dict[Reason, int]] = {}
     for row in await pool.fetch(_HELD):
         held.setdefault(row["district_id"], {})[REASONS[row["reason"]]] = row["count"]
     found = []
-    for row in await pool.fetch(_DISTRICTS):
+    for row in await pool.fetch(_DISTRICTS, now):
         district_id = row["district_id"]
         pending = waiting.get(district_id)
         holds = held.get(district_id, {})
@@ -47,7 +55,11 @@ async def read(pool: Pool) -> Gauges:
                 pending["oldest"] if pending else None,
                 holds,
                 row["next_cutoff_at"],
+                row["next_cutoff_at"] if row["next_cutoff_at"] <= now else row["last_cutoff_at"],
                 row["last_success"],
+                row["stopped_by"],
+                row["paused"],
+                row["applied_at"],
             )
         )
     return Gauges(found, await pool.fetchval("SELECT count(*) FROM quarantine"))
@@ -63,8 +75,22 @@ _HELD: Final = """
 SELECT district_id, reason, count(*) AS count FROM grade WHERE kind = 'hold'
 GROUP BY district_id, reason"""
 
+# Each reads a few rows from the end of an index. A run that was gone on with keeps its place
+# there, and has the highest epoch.
 _DISTRICTS: Final = """
-SELECT d.district_id, d.next_cutoff_at, (
-    SELECT max(r.finished_at) FROM flush_run r
-    WHERE r.district_id = d.district_id AND r.state = 'done' AND r.kind = 'nightly'
-) AS last_success FROM district d ORDER BY d.district_id"""
+SELECT d.district_id, d.next_cutoff_at, d.applied_at,
+    d.paused_at IS NOT NULL AND (d.paused_until IS NULL OR d.paused_until > $1) AS paused, (
+        SELECT r.cutoff_at FROM flush_run r
+        WHERE r.district_id = d.district_id AND r.kind = 'nightly'
+        ORDER BY r.service_date DESC LIMIT 1
+    ) AS last_cutoff_at, (
+        SELECT r.finished_at FROM flush_run r
+        WHERE r.district_id = d.district_id AND r.state = 'done'
+        ORDER BY r.run_id DESC LIMIT 1
+    ) AS last_success, (
+        SELECT newest.stopped_by FROM (
+            SELECT * FROM flush_run r
+            WHERE r.district_id = d.district_id ORDER BY r.run_id DESC LIMIT 5
+        ) AS newest ORDER BY newest.epoch DESC LIMIT 1
+    ) AS stopped_by
+FROM district d ORDER BY d.district_id"""

@@ -22,9 +22,7 @@ async def run_of(pool: Pool, key_file: Path, district_id: str) -> AsyncIterator[
     stored = await districts.find(pool, district_id)
     assert stored is not None
     async with Network() as network:
-        connect = connects(
-            lambda: SealingKeys.from_file(key_file), network, lambda operation, code, seconds: None
-        )
+        connect = connects(lambda: SealingKeys.from_file(key_file), network)
         async with connect(stored, stored.district) as skyward:
             yield skyward
 

@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.sandbox.kafka import Kafka
 from consumer.sandbox.publish import publish
@@ -141,6 +143,33 @@ class Town:
         """The daemon's log lines."""
         lines = (self.directory / "daemon.log").read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def port(self) -> int:
+        """The port of the daemon that was started last; raises before it listens."""
+        return int([line for line in self.log() if line["event"] == "started"][-1]["port"])
+
+    def probe(self, name: str, timeout: float = 5) -> tuple[int, list[str]]:
+        """What /livez, /readyz or /startupz answers: its status and reasons."""
+        connection = HTTPConnection("127.0.0.1", self.port(), timeout=timeout)
+        try:
+            connection.request("GET", f"/{name}")
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())["reasons"]
+        finally:
+            connection.close()
+
+    def metrics(self) -> Callable[..., float | None]:
+        """What the daemon shows now: a sample's value by its name, with its labels."""
+        connection = HTTPConnection("127.0.0.1", self.port(), timeout=5)
+        connection.request("GET", "/metrics")
+        families = text_string_to_metric_families(connection.getresponse().read().decode())
+        connection.close()
+        samples = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in families
+            for sample in family.samples
+        }
+        return lambda name, **labels: samples.get((name, frozenset(labels.items())))
 
     def writes(self, after: int = 0) -> list[dict[str, Any]]:
         """What was sent that writes, from the stand-in's journal."""

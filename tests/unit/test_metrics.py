@@ -1,15 +1,21 @@
 """Metrics: the names of the contract, every known series at 0, and nobody's name in a label."""
 
+import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+import consumer.skyward.client
+import consumer.skyward.network
 from consumer import __version__
 from consumer.gradebook import Kind, Origin, Reason, RunReport
-from consumer.metrics import FlushResult, Metrics
+from consumer.metrics import OPERATIONS, UNANSWERED, FlushResult, Metrics
+from consumer.oneroster import Operation
 
 NIGHT = datetime(2026, 9, 2, 3, tzinfo=UTC)
 
@@ -67,7 +73,7 @@ def report(seconds: float = 60) -> RunReport:
 
 def test_every_metric_of_the_contract_has_its_name_and_labels(metrics: Metrics) -> None:
     metrics.add_district("lakeside")
-    metrics.set_lag("grade-changed", 0, 7)
+    metrics.set_lag("grade-changed", 0, 7, NIGHT)
     metrics.observe_request("put_result", "200", 0.1)
     found = {
         sample.name: set(sample.labels)
@@ -83,7 +89,7 @@ def test_every_metric_has_help_and_is_valid_openmetrics(metrics: Metrics) -> Non
     families = list(text_string_to_metric_families(openmetrics(metrics)))  # type: ignore[no-untyped-call]
     assert families
     for family in families:
-        assert family.name.startswith("passback_")
+        assert family.name.startswith(("passback_", "process_"))
         assert family.documentation.endswith(".")
 
 
@@ -152,6 +158,56 @@ def test_a_run_is_counted_when_it_ends(metrics: Metrics) -> None:
     assert value(metrics, "flush_duration_seconds_sum") == 120
 
 
+def test_what_stopped_a_run_shows_until_one_gets_through(metrics: Metrics) -> None:
+    labels = {"district": "lakeside", "reason": "credentials_refused"}
+    stopped = replace(report(), state="deferred", stopped_by="credentials_refused")
+    metrics.flush_ended(stopped, FlushResult.DEFERRED)
+    assert value(metrics, "skyward_circuit_open", **labels) == 1
+    assert value(metrics, "skyward_circuit_open", **labels | {"reason": "throttled"}) == 0
+    metrics.flush_ended(report(), FlushResult.DONE)
+    assert value(metrics, "skyward_circuit_open", **labels) == 0
+
+
+def test_a_token_is_shown_for_as_long_as_its_run_goes_on(metrics: Metrics) -> None:
+    name = "skyward_token_expiry_timestamp_seconds"
+    with metrics.flushing("lakeside"):
+        metrics.token_fetched("lakeside", NIGHT)
+        assert value(metrics, name, district="lakeside") == NIGHT.timestamp()
+    assert value(metrics, name, district="lakeside") == 0
+
+
+def test_no_server_can_make_series_without_end(metrics: Metrics) -> None:
+    for code in range(100, 1000):
+        metrics.observe_request("put_result", str(code), 0.1)
+    codes = {
+        sample.labels["code"]
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "passback_skyward_requests_total"
+    }
+    assert {"200", "429", "5xx", "9xx"} <= codes
+    assert len(codes) < 90
+
+
+def test_each_thing_that_skyward_is_asked_has_its_series_from_the_start(metrics: Metrics) -> None:
+    source = Path(consumer.skyward.client.__file__).read_text()
+    reads = set(re.findall(r'"(get_[a-z_]+)"', source))
+    writes = {str(one) for one in Operation if one is not Operation.READ}
+    assert {"token", *reads, *writes} == set(OPERATIONS)
+    for operation in OPERATIONS:
+        for code in ("200", "401", "429", "503", "timeout"):
+            found = value(metrics, "skyward_requests_total", operation=operation, code=code)
+            assert found == 0, (operation, code)
+    network = Path(consumer.skyward.network.__file__).read_text()
+    told = set(re.findall(r'Unanswered\(\s*"([a-z_]+)"', network))
+    assert told | {"cancelled"} == set(UNANSWERED)
+
+
+def test_the_process_tells_its_memory_and_when_it_started(metrics: Metrics) -> None:
+    for name in ("process_resident_memory_bytes", "process_start_time_seconds"):
+        assert (metrics.registry.get_sample_value(name) or 0) > 0
+
+
 def test_a_district_removed_during_its_run_stays_away(metrics: Metrics) -> None:
     with metrics.flushing("lakeside"):
         metrics.remove_district("lakeside")
@@ -178,12 +234,20 @@ def test_a_batch_is_counted_by_topic_and_reason(metrics: Metrics) -> None:
 
 
 def test_the_lag_of_a_partition_that_left_is_gone(metrics: Metrics) -> None:
-    metrics.set_lag("grade-changed", 3, 9)
+    metrics.set_lag("grade-changed", 3, 9, NIGHT)
     labels = {"topic": "otus.grade-changed", "partition": "3"}
+    since = "consumer_behind_since_timestamp_seconds"
     assert value(metrics, "consumer_lag_records", **labels) == 9
+    assert value(metrics, since, **labels) == NIGHT.timestamp()
+    metrics.set_lag("grade-changed", 3, 0, None)
+    assert value(metrics, since, **labels) == 0
     metrics.rebalanced(2)
     assert value(metrics, "consumer_lag_records", **labels) is None
+    assert value(metrics, since, **labels) is None
     assert value(metrics, "assigned_partitions") == 2
+    assert value(metrics, "rebalances_total") == 1
+    metrics.left_group()
+    assert value(metrics, "assigned_partitions") == 0
     assert value(metrics, "rebalances_total") == 1
 
 

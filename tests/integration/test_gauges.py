@@ -1,0 +1,70 @@
+"""The gauges that are read from the store: what a district's last and next run look like."""
+
+from datetime import timedelta
+
+from consumer.cutoff import Cutoff
+from consumer.store import districts, gauges
+from consumer.store.gauges import DistrictGauges
+from tests.integration.nights import Nights
+
+
+async def _read(nights: Nights) -> DistrictGauges:
+    (found,) = (await gauges.read(nights.pool, nights.now)).districts
+    return found
+
+
+async def test_before_its_first_cutoff_a_district_has_neither_success_nor_trouble(
+    nights: Nights,
+) -> None:
+    found = await _read(nights)
+    assert (found.last_cutoff_at, found.last_success, found.stopped_by) == (None, None, None)
+    assert not found.paused
+    assert found.next_cutoff_at > nights.now
+
+
+async def test_a_cutoff_has_passed_from_its_own_moment_on(nights: Nights) -> None:
+    due = (await _read(nights)).next_cutoff_at
+    assert (await gauges.read(nights.pool, due - timedelta(seconds=1))).districts[
+        0
+    ].last_cutoff_at is None
+    assert (await gauges.read(nights.pool, due)).districts[0].last_cutoff_at == due
+
+
+async def test_what_stopped_the_newest_attempt_shows_until_one_gets_through(
+    nights: Nights,
+) -> None:
+    nights.evening.assess("quiz")
+    nights.evening.grade("quiz", 0, "8")
+    await nights.record()
+    tonight: Cutoff = nights.cutoff()
+    nights.skyward.configure(licensed=False)
+    stopped = await nights.run("nightly", tonight)
+    assert stopped.stopped_by == "licence_missing"
+    found = await _read(nights)
+    assert (found.stopped_by, found.last_success) == ("licence_missing", None)
+    assert found.last_cutoff_at == tonight.at
+
+    nights.skyward.configure(licensed=True)
+    by_hand = await nights.flush()
+    found = await _read(nights)
+    assert (found.stopped_by, found.last_success) == (None, by_hand.finished_at)
+    assert found.last_cutoff_at == tonight.at
+
+    nights.skyward.configure(licensed=False)
+    nights.evening.grade("quiz", 1, "7")
+    await nights.record()
+    nights.now += timedelta(minutes=1)
+    # The night that is gone on with is older than the run by hand, and yet the newest attempt.
+    again = await nights.run("nightly", tonight)
+    assert (again.stopped_by, (await _read(nights)).stopped_by) == (
+        "licence_missing",
+        "licence_missing",
+    )
+
+
+async def test_a_pause_shows_until_it_is_over(nights: Nights) -> None:
+    until = nights.now + timedelta(days=1)
+    await districts.pause(nights.pool, "lakeside", nights.now, until, "a test")
+    assert (await _read(nights)).paused
+    nights.now = until
+    assert not (await _read(nights)).paused
