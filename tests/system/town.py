@@ -96,12 +96,16 @@ class Town:
         file.write_text(yaml.safe_dump(dict(settings), sort_keys=False))
         return self.passback("district", "apply", str(file))
 
+    def command(self) -> list[str]:
+        """What begins a command line of ``passback``."""
+        return [sys.executable, "-m", "consumer.cli"]
+
     def passback(
         self, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """One command, as an operator runs it."""
         return subprocess.run(
-            [sys.executable, "-m", "consumer.cli", *arguments],
+            [*self.command(), *arguments],
             env=dict(environment or self.environment),
             capture_output=True,
             text=True,
@@ -120,7 +124,7 @@ class Town:
         """The daemon, in a process of its own; ended in order, its log in ``daemon.log``."""
         with (self.directory / "daemon.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "consumer.cli", "run"],
+                [*self.command(), "run"],
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -21,6 +21,7 @@ WANTED = {
         *EXTRAS["dev"],
         *PROJECT["build-system"]["requires"],
     ],
+    "requirements-deploy.txt": [*RUNTIME, *EXTRAS["deploy"]],
 }
 
 
@@ -54,10 +55,11 @@ def test_every_line_of_a_lock_is_a_pinned_package_or_its_hash(name: str) -> None
         )
 
 
-def test_what_the_image_has_is_what_was_tested() -> None:
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-deploy.txt"])
+def test_what_the_image_has_and_what_checks_it_are_what_was_tested(name: str) -> None:
     tested = locked("requirements-dev.txt")
     assert {
-        name: version
-        for name, version in locked("requirements.txt").items()
-        if tested[name] != version
+        package: version
+        for package, version in locked(name).items()
+        if tested.get(package, version) != version
     } == {}
