@@ -55,6 +55,8 @@ class Nights:
 
     async def record(self) -> None:
         """Records what the evening holds that was not recorded yet."""
+        if self.published == len(self.evening.records):
+            return
         batch = batch_of(self.evening, first=self.published)
         self.published = len(self.evening.records)
         await record(self.pool, batch, self.now)

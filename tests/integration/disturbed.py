@@ -1,0 +1,102 @@
+"""One night, run over and over, each time disturbed at another place: it must always end alike."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from consumer.sandbox.postgres import Postgres
+from consumer.store.connection import Pool, connect
+from tests.integration.nights import Nights, nights_of
+from tests.integration.simulated_time import SimulatedTime
+from tests.proxy import Proxy
+
+_GRADE = """
+(assessment_id, class_id, student_id), version, score, state, kind, reason, sent_score,
+sent_status, sent_origin, settled_version, pending_since, decide_from"""
+_RUN = "service_date, kind, cutoff_at, state, posted, skipped, held, rejected, deferred, reasons"
+_DISTRICT = "district_id, next_service_date, next_cutoff_at, start_at, attempts, decided_revision"
+
+
+@dataclass
+class Ending:
+    """What a night left in Skyward and in the store.
+
+    ``failures``: how many runs were broken off. ``repeated``: how many writes went once more
+    than they had to.
+    """
+
+    gradebook: list[dict[str, Any]]
+    rows: dict[str, list[tuple[Any, ...]]]
+    failures: int = field(compare=False)
+    repeated: int = field(compare=False)
+
+
+@dataclass
+class DisturbedNight:
+    """A night with Postgres behind ``proxy``; ``direct`` reaches it in any weather."""
+
+    nights: Nights
+    proxy: Proxy
+    direct: Pool
+    evening_at: datetime
+
+    async def run(self, disturb: Callable[[], Awaitable[None]] | None = None) -> Ending:
+        """The whole night, from what was recorded to its last run, whatever ``disturb`` did."""
+        nights = self.nights
+        await self.direct.execute("TRUNCATE grade, assessment, line_item, flush_run, sent, lease")
+        nights.skyward.empty_gradebook()
+        nights.evening.now = nights.now = self.evening_at
+        nights.published = 0
+        time = SimulatedTime(nights, watch=self.direct, goes_on=True)
+        await time.begin()
+        await nights.record()
+        sent = nights.standin.journal_position()
+        if disturb is not None:
+            await disturb()
+        await time.pass_to(self.evening_at + timedelta(days=1))
+        self.proxy.mend()
+        writes = [w["sourcedId"] for w in nights.writes() if w["seq"] > sent]
+        return Ending(
+            gradebook=sorted(map(_plainly, nights.skyward.gradebook()), key=str),
+            rows={
+                table: await self._rows(table, columns)
+                for table, columns in (
+                    ("grade", _GRADE),
+                    ("line_item", "assessment_id, class_id, sourced_id, posted, refused"),
+                    ("flush_run", _RUN),
+                    ("district", _DISTRICT),
+                )
+            },
+            failures=len(time.failures),
+            repeated=len(writes) - len(set(writes)),
+        )
+
+    async def _rows(self, table: str, columns: str) -> list[tuple[Any, ...]]:
+        rows = await self.direct.fetch(f"SELECT {columns} FROM {table} ORDER BY 1, 2")
+        return [tuple(row) for row in rows]
+
+
+def _plainly(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in line.items() if name != "dateLastModified"}
+
+
+@asynccontextmanager
+async def disturbed_night(
+    directory: Path, database_url: str, postgres: Postgres
+) -> AsyncIterator[DisturbedNight]:
+    """Two quizzes, one due and one not, 40 results, a dozen of them graded."""
+    with Proxy(postgres.port) as proxy:
+        async with (
+            await connect(proxy.url(database_url), size=4) as pool,
+            await connect(database_url, size=2) as direct,
+            nights_of(directory, database_url, pool=pool) as nights,
+        ):
+            for number in range(2):
+                nights.evening.assess("quiz", number=number, due_days=5 * number - 1)
+                for student in range(6):
+                    nights.evening.grade("quiz", student, "8", number=number)
+            nights.evening.grade("quiz", 0, "8.5")
+            yield DisturbedNight(nights, proxy, direct, nights.now)
