@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check events reasons image image-test image-base lock clean
+.PHONY: help install demo test watch check events reasons image image-test image-base lock clean
 
 # A name on the PATH may be a shim for what is not installed, so each is asked.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -37,6 +37,9 @@ demo: install ## a whole district's day on this machine
 
 test: install ## all tests, on a real Kafka and a real Postgres; ARGS="-k word" for some
 	@$(BIN)/python -m pytest tests/unit tests/integration tests/system $(ARGS)
+
+watch: install ## alerts and dashboards on a real Prometheus (apt-get install prometheus)
+	@$(BIN)/python -m pytest tests/watch $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types, layers, locks
 	@echo "check: format" && $(BIN)/ruff format --quiet --check . || \

@@ -6,12 +6,13 @@ A cutoff is a wall-clock time in the district's zone. One that does not exist on
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
-from consumer.district import District
+from consumer.district import WEEKDAYS, District
 
 _ONE_DAY: Final = timedelta(days=1)
 
@@ -60,6 +61,12 @@ def next_cutoff(district: District, after: datetime) -> Cutoff:
             if cutoff.at > after:
                 return cutoff
         day += _ONE_DAY
+
+
+def longest_gap(service_days: Collection[str]) -> timedelta:
+    """The longest time between two cutoffs that the service days allow, by the calendar."""
+    serving = [n for n, day in enumerate(2 * WEEKDAYS) if day in service_days]
+    return max(after - before for before, after in pairwise(serving)) * _ONE_DAY
 
 
 def manual_cutoff(district: District, now: datetime) -> Cutoff:

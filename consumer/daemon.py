@@ -214,6 +214,7 @@ class Daemon:
         self._intake: Intake | None = None
         began = time.monotonic()
         self._health = Health(ticked=began, scheduled=began)
+        metrics.set_window(settings.run_window_seconds)
         self._http = HttpServer(
             settings.http_host,
             settings.http_port,
@@ -387,6 +388,7 @@ class Daemon:
             self._metrics.set_zeros_held(one.district_id, one.held.get(Reason.ZEROS_HELD, 0))
             self._metrics.set_next_cutoff(one.district_id, one.next_cutoff_at)
             self._metrics.set_last_cutoff(one.district_id, one.last_cutoff_at)
+            self._metrics.set_longest_gap(one.district_id, one.longest_gap.total_seconds())
             self._metrics.set_last_success(one.district_id, one.last_success)
             self._metrics.set_circuit(one.district_id, one.stopped_by)
             self._metrics.set_paused(one.district_id, one.paused)

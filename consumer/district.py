@@ -33,7 +33,7 @@ OTUS_TYPES: Final = 12
 """Otus has twelve assessment types; a map with fewer entries is a warning, never an error."""
 
 _ZONES: Final = available_timezones()
-_WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 Identifier = Annotated[
     str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^/\x00-\x1f\x7f-\x9f]+$")
@@ -201,7 +201,7 @@ class District(_Model):
     name: str = Field(min_length=1, max_length=200)
     timezone: Zone
     cutoff: WallClock
-    service_days: Annotated[tuple[Weekday, ...], AfterValidator(_not_empty)] = _WEEKDAYS
+    service_days: Annotated[tuple[Weekday, ...], AfterValidator(_not_empty)] = WEEKDAYS
     effective_date: Day
     live_since: Day | None = None
     skyward: Skyward
@@ -216,7 +216,7 @@ class District(_Model):
 
     def serves(self, day: date) -> bool:
         """Whether ``day`` is a service date."""
-        return _WEEKDAYS[day.weekday()] in self.service_days
+        return WEEKDAYS[day.weekday()] in self.service_days
 
 
 class _SkywardInFile(Skyward):

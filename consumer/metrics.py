@@ -399,6 +399,11 @@ class Metrics:
             "The newest cutoff that has passed, whatever became of its run; 0 before the first.",
             _earliest,
         )
+        self._longest_gap = gauge(
+            "flush_longest_gap_seconds",
+            "The longest time between two cutoffs that the district's service days allow.",
+            _latest,
+        )
         self._in_progress = gauge("flush_in_progress", "Whether a run goes on in this replica.")
         self._paused = gauge("district_paused", "Whether an operator paused the district.")
         self._settings_applied = gauge(
@@ -424,6 +429,7 @@ class Metrics:
             self._last_success,
             self._next_cutoff,
             self._last_cutoff,
+            self._longest_gap,
             self._in_progress,
             self._paused,
             self._settings_applied,
@@ -443,6 +449,11 @@ class Metrics:
             *self._grades.values(),
             self._line_items_posted,
             self._flush_runs,
+        )
+        self._window = Gauge(
+            "passback_flush_window_seconds",
+            "How long after its cutoff a run may go on or be tried again.",
+            registry=registry,
         )
         self._flush_seconds = Histogram(
             "passback_flush_duration_seconds",
@@ -487,6 +498,15 @@ class Metrics:
         """The district's newest cutoff that has passed."""
         self._label(district)
         self._last_cutoff.set(district, _timestamp(at))
+
+    def set_longest_gap(self, district: str, seconds: float) -> None:
+        """How far apart two cutoffs of the district may be."""
+        self._label(district)
+        self._longest_gap.set(district, seconds)
+
+    def set_window(self, seconds: float) -> None:
+        """How long a run may take after its cutoff."""
+        self._window.set(seconds)
 
     def set_paused(self, district: str, paused: bool) -> None:
         """Whether the district is paused now."""

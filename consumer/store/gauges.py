@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
+from consumer.cutoff import longest_gap
 from consumer.gradebook import REASONS, Reason
 from consumer.store.connection import Pool
 
@@ -14,6 +15,7 @@ class DistrictGauges:
     """One district's waiting grades, its last and next run, and what its runs go by.
 
     ``last_cutoff_at`` is the newest cutoff that has passed, None before the first;
+    ``longest_gap`` how far apart two may be;
     ``stopped_by`` the code of what stopped the newest run as a whole.
     """
 
@@ -23,6 +25,7 @@ class DistrictGauges:
     held: Mapping[Reason, int]
     next_cutoff_at: datetime
     last_cutoff_at: datetime | None
+    longest_gap: timedelta
     last_success: datetime | None
     stopped_by: str | None
     paused: bool
@@ -56,6 +59,7 @@ async def read(pool: Pool, now: datetime) -> Gauges:
                 holds,
                 row["next_cutoff_at"],
                 row["next_cutoff_at"] if row["next_cutoff_at"] <= now else row["last_cutoff_at"],
+                longest_gap(row["service_days"]),
                 row["last_success"],
                 row["stopped_by"],
                 row["paused"],
@@ -78,7 +82,7 @@ GROUP BY district_id, reason"""
 # Each reads a few rows from the end of an index. A run that was gone on with keeps its place
 # there, and has the highest epoch.
 _DISTRICTS: Final = """
-SELECT d.district_id, d.next_cutoff_at, d.applied_at,
+SELECT d.district_id, d.next_cutoff_at, d.applied_at, d.settings -> 'service_days' AS service_days,
     d.paused_at IS NOT NULL AND (d.paused_until IS NULL OR d.paused_until > $1) AS paused, (
         SELECT r.cutoff_at FROM flush_run r
         WHERE r.district_id = d.district_id AND r.kind = 'nightly'

@@ -68,3 +68,11 @@ async def test_a_pause_shows_until_it_is_over(nights: Nights) -> None:
     assert (await _read(nights)).paused
     nights.now = until
     assert not (await _read(nights)).paused
+
+
+async def test_the_longest_gap_follows_the_service_days(nights: Nights) -> None:
+    assert (await _read(nights)).longest_gap == timedelta(days=1)
+    await nights.apply(service_days=["mon", "tue", "wed", "thu", "fri"])
+    assert (await _read(nights)).longest_gap == timedelta(days=3)
+    await nights.apply(service_days=["sun"])
+    assert (await _read(nights)).longest_gap == timedelta(days=7)
