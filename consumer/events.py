@@ -150,7 +150,9 @@ _DATA: Final[dict[str, type[Data]]] = {
 }
 _DECODERS: Final = {topic: msgspec.json.Decoder(model) for topic, model in _DATA.items()}
 _TYPES: Final = {topic: f"com.otus.{topic}.v1" for topic in TOPICS}
-_KEY_PARTS: Final = {ASSESSMENT_CHANGED: 3, GRADE_CHANGED: 4, GROUP_CHANGED: 2}
+KEY_PARTS: Final = {ASSESSMENT_CHANGED: 3, GRADE_CHANGED: 4, GROUP_CHANGED: 2}
+"""How many ids each topic's keys are made of, the district's first."""
+
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
 _SIGN: Final = msgspec.json.Decoder(_Sign)
 _TIME: Final = msgspec.json.Decoder(_Instant)
@@ -212,10 +214,10 @@ def _read_key(topic: str, key: bytes | None) -> tuple[str, ...]:
         raise EventUnreadable(
             QuarantineReason.INVALID_DATA, f"the record's key has more than {KEY_BYTES} bytes"
         )
-    if len(parts) != _KEY_PARTS[topic] or not all(_ID.fullmatch(part) for part in parts):
+    if len(parts) != KEY_PARTS[topic] or not all(_ID.fullmatch(part) for part in parts):
         raise EventUnreadable(
             QuarantineReason.KEY_DISAGREES,
-            f"the record's key is not {_KEY_PARTS[topic]} ids with / between them",
+            f"the record's key is not {KEY_PARTS[topic]} ids with / between them",
         )
     return parts
 

@@ -10,8 +10,8 @@ from rich.progress import Progress
 from consumer.cli.output import emit_json, say, show_fields, show_table
 from consumer.cli.session import AsJson, Session, now, session_of
 from consumer.errors import UsageError
-from consumer.events import GRADE_CHANGED, Change, read
-from consumer.store import quarantined
+from consumer.events import ASSESSMENT_CHANGED, KEY_PARTS, Change, read
+from consumer.store import districts, quarantined
 from consumer.store.connection import Pool
 from consumer.store.quarantined import Quarantined, Replayed
 
@@ -68,13 +68,14 @@ def show(
 ) -> None:
     """Show one event: where it came from and what is wrong with it."""
 
-    async def work(pool: Pool) -> list[Quarantined]:
-        return await quarantined.find(pool, [event])
+    async def work(pool: Pool) -> tuple[Quarantined, bool]:
+        found = await quarantined.find(pool, [event])
+        if not found:
+            raise UsageError(f"No event {event} is in quarantine; see 'passback quarantine list'.")
+        return found[0], await districts.find(pool, found[0].district_id) is not None
 
-    found = session_of(ctx).with_store(work)
-    if not found:
-        raise UsageError(f"No event {event} is in quarantine; see 'passback quarantine list'.")
-    shape = _shown(found[0], payload=payload)
+    one, is_applied = session_of(ctx).with_store(work)
+    shape = _shown(one, is_applied=is_applied, payload=payload)
     if as_json:
         emit_json(shape)
     else:
@@ -96,13 +97,15 @@ def _listed(one: Quarantined) -> dict[str, Any]:
     }
 
 
-def _shown(one: Quarantined, *, payload: bool) -> dict[str, Any]:
+def _shown(one: Quarantined, *, is_applied: bool, payload: bool) -> dict[str, Any]:
+    # A key that is not as it should be may hold anything, where the district stands too: what
+    # it says is shown where a district of ours stands there, and with the payload.
     record = one.record
     shape = {
         **_listed(one),
         "recorded_at": one.recorded_at,
-        "district": one.district_id or None,
-        "subject": _subject(one),
+        "district": one.district_id if is_applied else None,
+        "subject": _subject(one) if is_applied else None,
         "key_bytes": None if record.key is None else len(record.key),
         "value_bytes": None if record.value is None else len(record.value),
         "headers": sorted(name for name, _ in record.headers),
@@ -114,12 +117,13 @@ def _shown(one: Quarantined, *, payload: bool) -> dict[str, Any]:
 
 
 def _subject(one: Quarantined) -> str | None:
-    """The key without its student; None where it is no key of ours."""
+    """The key without its student or teacher; None where it is no key of this topic."""
     parts = (one.subject or "").split("/")
-    if len(parts) == 4 and one.topic.endswith(GRADE_CHANGED):
-        parts[3] = "..."
-    elif one.topic.endswith(GRADE_CHANGED) or len(parts) not in (2, 3):
+    whose = next((topic for topic in KEY_PARTS if one.topic.endswith(topic)), None)
+    if whose is None or len(parts) != KEY_PARTS[whose]:
         return None
+    if whose != ASSESSMENT_CHANGED:
+        parts[-1] = "..."
     return "/".join(parts)
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -544,6 +545,29 @@ def test_the_quarantine_shows_no_student_unless_asked_for_the_payload(operator: 
     assert "Anna" not in operator.said
     assert operator.answer("quarantine", "show", event, "--payload")["value"] == '"Anna"'
     assert operator.passback("quarantine", "show", "999") == 2
+
+
+@pytest.mark.parametrize(
+    ("topic", "key", "district", "subject"),
+    [
+        ("grade-changed", "lakeside/a-1/c-7/s-2", "lakeside", "lakeside/a-1/c-7/..."),
+        ("assessment-changed", "lakeside/a-1/c-7", "lakeside", "lakeside/a-1/c-7"),
+        ("passback-group-changed", "lakeside/t-1", "lakeside", "lakeside/..."),
+        ("grade-changed", "lakeside/Anna/c-7", "lakeside", None),
+        ("grade-changed", "Anna/a-1/c-7/lakeside", None, None),
+    ],
+)
+def test_the_quarantine_shows_of_a_key_what_is_an_id_and_nobodys(
+    operator: Operator, topic: str, key: str, district: str | None, subject: str | None
+) -> None:
+    operator.apply()
+    waits = unreadable(7, key.encode(), b"{")
+    recorded(operator, wait=(replace(waits, at=replace(waits.at, topic=f"otus.{topic}")),))
+    (listed,) = operator.answer("quarantine", "list")
+    shown = operator.answer("quarantine", "show", str(listed["id"]))
+    assert (shown["district"], shown["subject"]) == (district, subject)
+    payload = operator.answer("quarantine", "show", str(listed["id"]), "--payload")
+    assert payload["key"] == key
 
 
 def test_an_event_of_a_district_that_came_later_is_replayed(operator: Operator) -> None:
