@@ -1,5 +1,6 @@
 """Applying district files: all are validated before any is written; the same one is no change."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -57,11 +58,14 @@ class Applied:
 
 
 def read_files(settings: Settings, files: list[Path]) -> list[Wanted]:
-    """Reads and validates all; raises one ``UsageError`` with every mistake of every file."""
+    """Reads and validates all; raises one ``UsageError`` with every mistake of every file.
+
+    A directory among ``files`` stands for the district files in it.
+    """
     wanted: list[Wanted] = []
     problems: list[str] = []
     named: dict[str, Path] = {}
-    for file in files:
+    for file in _files(files):
         try:
             one = _read(settings, file)
         except DistrictFileInvalid as error:
@@ -76,6 +80,17 @@ def read_files(settings: Settings, files: list[Path]) -> list[Wanted]:
             "\n".join([*problems, "Nothing was applied; correct these and try again."])
         )
     return wanted
+
+
+def _files(given: list[Path]) -> Iterator[Path]:
+    for path in given:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(one for one in path.iterdir() if one.suffix in (".yaml", ".yml"))
+        if not found:
+            raise UsageError(f"{path}: holds no district file, which ends in .yaml or .yml")
+        yield from found
 
 
 def _read(settings: Settings, file: Path) -> Wanted:
@@ -128,7 +143,9 @@ def _with_absolute_paths(district: District, beside: Path) -> District:
     ca_file = district.skyward.ca_file
     if ca_file is None:
         return district
-    skyward = district.skyward.model_copy(update={"ca_file": str((beside / ca_file).resolve())})
+    # Links stay: where Kubernetes mounts it, they lead to a name that changes with each pod.
+    absolute = os.path.abspath(beside / ca_file)  # noqa: PTH100 - Path.resolve follows links
+    skyward = district.skyward.model_copy(update={"ca_file": absolute})
     return district.model_copy(update={"skyward": skyward})
 
 
@@ -137,7 +154,8 @@ async def apply_all(
 ) -> list[Applied]:
     """Applies what differs from what is stored; with ``dry_run`` only says what would."""
     jitter = timedelta(seconds=settings.cutoff_jitter_seconds)
-    return [await _apply(pool, jitter, keys, one, dry_run=dry_run) for one in wanted]
+    async with districts.turn_to_apply(pool):
+        return [await _apply(pool, jitter, keys, one, dry_run=dry_run) for one in wanted]
 
 
 async def _apply(

@@ -29,7 +29,10 @@ _DRAIN_WAIT: Final = timedelta(seconds=60)
 @app.command()
 def apply(
     ctx: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="District files, YAML.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="District files, YAML, or directories of them."),
+    ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Validate and say what would change; write nothing.")
     ] = False,

@@ -1,6 +1,7 @@
 """Districts: their settings by revision, their sealed secrets, their next cutoff, the audit."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -62,6 +63,18 @@ async def settings_of(pool: Pool, district_id: str, revision: int) -> District:
         revision,
     )
     return District.model_validate(settings)
+
+
+# An advisory lock that nothing else of ours takes.
+_LOCK: Final = 7_248_190_513
+
+
+@asynccontextmanager
+async def turn_to_apply(pool: Pool) -> AsyncIterator[None]:
+    """One applies at a time: replicas that start together each see what the one before wrote."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        yield
 
 
 async def apply(
