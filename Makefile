@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo test watch check events reasons image image-test image-base lock clean
+.PHONY: help install demo test watch check dashboards events reasons image image-test image-base lock clean
 
 # A name on the PATH may be a shim for what is not installed, so each is asked.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -52,6 +52,9 @@ check: $(INSTALLED) ## format, lint, types, layers, locks
 
 events: $(INSTALLED) ## writes deploy/events/ from the models that read events
 	@$(BIN)/passback events schema deploy/events
+
+dashboards: $(INSTALLED) ## writes the chart's dashboards from deploy/dashboards/
+	@$(BIN)/python -m deploy.dashboards helm/skyward-passback/files/dashboards
 
 reasons: $(INSTALLED) ## writes deploy/reasons.md from the rules' own tables
 	@$(BIN)/passback reasons --markdown > deploy/reasons.md
