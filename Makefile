@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo test watch check dashboards events reasons image image-test image-base lock clean
+.PHONY: help install demo test watch check dashboards events reasons fuzz audit sbom image image-test image-base lock clean
 
 # A name on the PATH may be a shim for what is not installed, so each is asked.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -48,7 +48,8 @@ check: $(INSTALLED) ## format, lint, types, layers, locks
 	@echo "check: types" && $(BIN)/mypy --no-error-summary
 	@echo "check: layers" && $(BIN)/lint-imports --no-logo > .venv/layers || \
 	  { cat .venv/layers >&2; exit 1; }
-	@echo "check: locks" && $(BIN)/python -m pytest --quiet --quiet tests/unit/test_locks.py
+	@echo "check: locks and dependencies" && $(BIN)/python -m pytest --quiet --quiet \
+	  tests/unit/test_locks.py tests/unit/test_dependencies.py
 
 events: $(INSTALLED) ## writes deploy/events/ from the models that read events
 	@$(BIN)/passback events schema deploy/events
@@ -66,6 +67,44 @@ $(DEPLOY): $(INSTALLED) $(LOCK_DEPLOY)
 	@$(PIP) install --require-hashes --no-deps --requirement $(LOCK_DEPLOY)
 	@touch $@
 
+# -- what comes from outside -------------------------------------------------------------------
+
+LOCK_FUZZ := deploy/requirements-fuzz.txt
+FUZZ ?= events answers reading district_file
+FUZZ_SECONDS ?= 60
+
+fuzz: $(INSTALLED) ## a coverage-guided fuzzer on all that strangers write; FUZZ_SECONDS=60 a target
+	@$(PIP) install --require-hashes --no-deps --requirement $(LOCK_FUZZ)
+	@for target in $(FUZZ); do \
+	  echo "fuzz: $$target for $(FUZZ_SECONDS) s" && mkdir -p build/fuzz && \
+	  $(BIN)/python -m tests.fuzz $$target $(FUZZ_SECONDS) > build/fuzz/$$target.log 2>&1 || \
+	  { tail -40 build/fuzz/$$target.log >&2; \
+	    echo "fuzz: found something; mend it and add its input to tests/fuzz/seeds/$$target" >&2; \
+	    exit 1; }; \
+	  sed -n 's/^Done/fuzz: done,/p' build/fuzz/$$target.log; done
+
+audit: $(DEPLOY) ## withdrawn releases and advisories, asked of the package index
+	@echo "audit: withdrawn releases"
+	@mkdir -p build && $(BIN)/python -m pip install --disable-pip-version-check --dry-run \
+	  --ignore-installed --require-hashes --no-deps --requirement $(LOCK) > build/audit.log 2>&1 \
+	  || { cat build/audit.log >&2; exit 1; }
+	@! grep -i yanked build/audit.log >&2 || \
+	  { echo "audit: make lock UPGRADE=--upgrade takes others" >&2; exit 1; }
+	@echo "audit: advisories"
+	@for lock in $(LOCK) $(LOCK_DEV); do $(BIN)/pip-audit --strict --require-hashes \
+	  --disable-pip --progress-spinner off --requirement $$lock || \
+	  { echo "audit: $$lock has an advisory, or no advisory service answered for it" >&2; \
+	    exit 1; }; done
+
+SBOM := build/sbom.cdx.json
+
+sbom: $(SBOM) ## the bill of materials of the image, CycloneDX, in build/
+
+$(SBOM): $(DEPLOY) $(LOCK) pyproject.toml
+	@mkdir -p $(@D)
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --output-file $@ $(LOCK)
+
 # -- the image ---------------------------------------------------------------------------------
 
 IMAGE ?= skyward-passback
@@ -78,17 +117,16 @@ PYTHON_IMAGE ?= python:3.13-slim-trixie
 IMAGE_ARCH ?= $(shell uname -m | sed s/arm64/aarch64/)
 LAID := build/image/laid-$(IMAGE_ARCH)
 
-$(LAID): $(DEPLOY) $(LOCK) pyproject.toml $(shell find consumer -name '*.py' -o -name '*.sql')
+$(LAID): $(DEPLOY) $(SBOM) $(LOCK) pyproject.toml $(shell find consumer -name '*.py' -o -name '*.sql')
 	@rm -rf build/image && mkdir -p build/image
 	@echo "image: locked wheels for Python 3.13 on $(IMAGE_ARCH)"
 	@$(PIP) download --require-hashes --no-deps --only-binary :all: --requirement $(LOCK) \
 	  --python-version 3.13 --implementation cp --abi cp313 --abi abi3 --abi none \
 	  $(foreach tag,manylinux_2_28 manylinux_2_17 manylinux2014,--platform $(tag)_$(IMAGE_ARCH)) \
 	  --dest build/image/wheels
-	@echo "image: our own wheel and the bill of materials"
+	@echo "image: our own wheel"
 	@$(PIP) wheel --no-deps --no-build-isolation --no-index --wheel-dir build/image/own .
-	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
-	  --output-reproducible --output-file build/image/sbom.cdx.json $(LOCK)
+	@cp $(SBOM) build/image/
 	@touch $@
 
 image: $(LAID) ## the container image, without a network once its wheels are there
@@ -110,14 +148,15 @@ image-base: ## stand-ins for the base images, from Debian's packages; needs root
 
 # -- locks -------------------------------------------------------------------------------------
 
-COMPILE := build/lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header $(UPGRADE)
 
 lock: ## writes the locks anew; UPGRADE=--upgrade takes newer versions
 	@"$(PYTHON)" -m venv build/lock && build/lock/bin/python -m pip --quiet install 'uv>=0.5'
-	@$(COMPILE) --output-file $(LOCK)
-	@$(COMPILE) --extra sandbox --extra dev --constraint $(LOCK) --output-file $(LOCK_DEV)
-	@$(COMPILE) --extra deploy --constraint $(LOCK_DEV) --output-file $(LOCK_DEPLOY)
+	@$(COMPILE) pyproject.toml --output-file $(LOCK)
+	@$(COMPILE) pyproject.toml --extra sandbox --extra dev --constraint $(LOCK) --output-file $(LOCK_DEV)
+	@$(COMPILE) pyproject.toml --extra deploy --constraint $(LOCK_DEV) --output-file $(LOCK_DEPLOY)
+	@$(COMPILE) --group fuzz --output-file $(LOCK_FUZZ)
 
 clean: ## removes what these targets made here
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import date, time
 from decimal import Decimal
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -78,7 +79,7 @@ def _not_empty(days: tuple[Weekday, ...]) -> tuple[Weekday, ...]:
 def _url(value: str) -> str:
     try:
         parts = urlsplit(value)
-        is_reachable = parts.hostname is not None and parts.port != 0
+        is_reachable = _is_host(parts) and parts.port != 0
     except ValueError:
         is_reachable = False
     if not is_reachable or parts.scheme not in ("https", "http") or _BLANK.search(value):
@@ -88,6 +89,15 @@ def _url(value: str) -> str:
     if "?" in value or "#" in value:
         raise ValueError("must end before any ? or #")
     return value
+
+
+def _is_host(parts: SplitResult) -> bool:
+    """Whether a client can make a request to it; raises ``ValueError`` for some that it cannot."""
+    name = parts.hostname or ""
+    if "[" in parts.netloc:
+        return ip_address(name).version == 6
+    # What cannot be seen is dropped by one standard of names and refused by the other.
+    return name.isprintable() and "\\" not in name and bool(name.encode("idna").decode("idna"))
 
 
 _BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")

@@ -141,7 +141,7 @@ def _given_twice(node: yaml.Node, path: str) -> Iterator[Mistake]:
     if isinstance(node, yaml.MappingNode):
         lines: dict[str, int] = {}
         for key, value in node.value:
-            name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
+            name = (str(key.value) or '""') if isinstance(key, yaml.ScalarNode) else "?"
             here = f"{path}.{name}" if path else name
             line = key.start_mark.line + 1
             if name in lines:

@@ -137,26 +137,34 @@ class Skyward:
                     f"{name} is plain http, which would show the secret to anyone; use https",
                 )
         transport = network.transport(settings.ca_file)
-        token = Token(
-            settings,
-            key,
-            secret,
-            transport=transport,
-            observe=observe,
-            lasts=token_lasts,
-            delete=delete,
-            backoff=backoff,
-            user_agent=user_agent,
-        )
-        yield cls(
-            settings,
-            transport=transport,
-            token=token,
-            observe=observe,
-            throttled=throttled,
-            now=now,
-            backoff=backoff,
-        )
+        try:
+            token = Token(
+                settings,
+                key,
+                secret,
+                transport=transport,
+                observe=observe,
+                lasts=token_lasts,
+                delete=delete,
+                backoff=backoff,
+                user_agent=user_agent,
+            )
+            skyward = cls(
+                settings,
+                transport=transport,
+                token=token,
+                observe=observe,
+                throttled=throttled,
+                now=now,
+                backoff=backoff,
+            )
+        except (ValueError, httpx.InvalidURL):
+            # Names of hosts are read by several standards, and a file's is not the strictest.
+            raise DistrictStopped(
+                Reason.SKYWARD_UNAVAILABLE,
+                "base_url or token_url is no valid URL; correct it and apply the district again",
+            ) from None
+        yield skyward
 
     @property
     def concurrency(self) -> int:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 import httpx
+from yarl import URL
 
 from consumer.district import Skyward as Settings
 from consumer.errors import DistrictStopped
@@ -40,6 +41,7 @@ class Token:
     """Gives the current ``Bearer``; raises ``DistrictStopped`` where there is none to be had.
 
     A failure is final for this run: whoever asks afterwards gets the same sentence at once.
+    Making one raises ``ValueError`` or ``httpx.InvalidURL`` for a token URL that is none.
     """
 
     def __init__(
@@ -80,8 +82,13 @@ class Token:
             headers["Authorization"] = f"Basic {both}"
         else:
             form |= {"client_id": key, "client_secret": secret}
+        url = httpx.URL(settings.token_url)
         self._request: Final = httpx.Request(
-            "POST", settings.token_url, headers=headers, content=urlencode(form).encode()
+            "POST",
+            url,
+            headers=headers,
+            content=urlencode(form).encode(),
+            extensions={"yarl": URL(str(url), encoded=True)},
         )
 
     def current(self) -> Bearer | None:

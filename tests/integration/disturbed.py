@@ -1,6 +1,5 @@
 """One night, run over and over, each time disturbed at another place: it must always end alike."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,7 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from consumer.gradebook import RunReport
 from consumer.sandbox.postgres import Postgres
 from consumer.store.connection import Pool, connect
 from tests.integration.nights import Nights, nights_of
@@ -26,15 +24,14 @@ _DISTRICT = "district_id, next_service_date, next_cutoff_at, start_at, attempts,
 class Ending:
     """What a night left in Skyward and in the store.
 
-    ``failures``: how many runs were broken off. ``repeated``: how many writes Skyward stored
-    once more. ``attempts``: the reports of all its runs.
+    ``failures``: how many runs were broken off. ``repeated``: how many writes went once more
+    than they had to.
     """
 
     gradebook: list[dict[str, Any]]
     rows: dict[str, list[tuple[Any, ...]]]
     failures: int = field(compare=False)
     repeated: int = field(compare=False)
-    attempts: list[RunReport] = field(compare=False)
 
 
 @dataclass
@@ -45,46 +42,23 @@ class DisturbedNight:
     proxy: Proxy
     direct: Pool
     evening_at: datetime
-    recorded: int
 
-    async def begin(self) -> SimulatedTime:
-        """The evening before: everything recorded, nothing sent."""
+    async def run(self, disturb: Callable[[], Awaitable[None]] | None = None) -> Ending:
+        """The whole night, from what was recorded to its last run, whatever ``disturb`` did."""
         nights = self.nights
         await self.direct.execute("TRUNCATE grade, assessment, line_item, flush_run, sent, lease")
-        del nights.evening.records[self.recorded :]
-        nights.skyward.clear_faults()
         nights.skyward.empty_gradebook()
         nights.evening.now = nights.now = self.evening_at
         nights.published = 0
         time = SimulatedTime(nights, watch=self.direct, goes_on=True)
         await time.begin()
         await nights.record()
-        return time
-
-    async def run(
-        self,
-        disturb: Callable[[], Awaitable[None]] | None = None,
-        *,
-        days: int = 1,
-        linger: float = 0,
-    ) -> Ending:
-        """So many whole nights, gone on with until they are done, whatever ``disturb`` did.
-
-        ``linger``: seconds until the journal is read.
-        """
-        time = await self.begin()
-        sent = self.nights.standin.journal_position()
+        sent = nights.standin.journal_position()
         if disturb is not None:
             await disturb()
-        await time.pass_to(self.evening_at + timedelta(days=days))
+        await time.pass_to(self.evening_at + timedelta(days=1))
         self.proxy.mend()
-        await asyncio.sleep(linger)
-        return await self.ending(time, after=sent)
-
-    async def ending(self, time: SimulatedTime, *, after: int) -> Ending:
-        """What there is now; of Skyward's journal only what came ``after``."""
-        nights = self.nights
-        stored = [w["sourcedId"] for w in nights.writes() if w["seq"] > after and w["stored"]]
+        writes = [w["sourcedId"] for w in nights.writes() if w["seq"] > sent]
         return Ending(
             gradebook=sorted(map(_plainly, nights.skyward.gradebook()), key=str),
             rows={
@@ -97,8 +71,7 @@ class DisturbedNight:
                 )
             },
             failures=len(time.failures),
-            repeated=len(stored) - len(set(stored)),
-            attempts=time.reports,
+            repeated=len(writes) - len(set(writes)),
         )
 
     async def _rows(self, table: str, columns: str) -> list[tuple[Any, ...]]:
@@ -112,18 +85,18 @@ def _plainly(line: dict[str, Any]) -> dict[str, Any]:
 
 @asynccontextmanager
 async def disturbed_night(
-    directory: Path, database_url: str, postgres: Postgres, *, patience: float = 60
+    directory: Path, database_url: str, postgres: Postgres
 ) -> AsyncIterator[DisturbedNight]:
     """Two quizzes, one due and one not, 40 results, a dozen of them graded."""
     with Proxy(postgres.port) as proxy:
         async with (
             await connect(proxy.url(database_url), size=4) as pool,
             await connect(database_url, size=2) as direct,
-            nights_of(directory, database_url, pool=pool, patience=patience) as nights,
+            nights_of(directory, database_url, pool=pool) as nights,
         ):
             for number in range(2):
                 nights.evening.assess("quiz", number=number, due_days=5 * number - 1)
                 for student in range(6):
                     nights.evening.grade("quiz", student, "8", number=number)
             nights.evening.grade("quiz", 0, "8.5")
-            yield DisturbedNight(nights, proxy, direct, nights.now, len(nights.evening.records))
+            yield DisturbedNight(nights, proxy, direct, nights.now)

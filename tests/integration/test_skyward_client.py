@@ -502,6 +502,22 @@ async def test_plain_http_is_refused_unless_allowed() -> None:
                 raise AssertionError
 
 
+@pytest.mark.parametrize("host", ["[v1.x]", "a\\b"])
+async def test_a_host_that_no_client_takes_stops_the_district(host: str) -> None:
+    """A file with it would be refused; this one was applied by an older build."""
+    for urls in (
+        (f"https://{host}/", "https://d.example/"),
+        ("https://d.example/", f"https://{host}"),
+    ):
+        settings = Settings.model_validate(
+            {"base_url": "https://d.example/", "token_url": "https://d.example/"}
+        ).model_copy(update=dict(zip(("base_url", "token_url"), urls, strict=True)))
+        async with Network() as network:
+            with pytest.raises(DistrictStopped, match="no valid URL"):
+                async with Skyward.connect(settings, "k", "s", network=network, now=lambda: NOW):
+                    raise AssertionError
+
+
 async def test_a_ca_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     async with serving(always(201)) as server:

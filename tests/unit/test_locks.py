@@ -22,6 +22,7 @@ WANTED = {
         *PROJECT["build-system"]["requires"],
     ],
     "requirements-deploy.txt": [*RUNTIME, *EXTRAS["deploy"]],
+    "requirements-fuzz.txt": PROJECT["dependency-groups"]["fuzz"],
 }
 
 

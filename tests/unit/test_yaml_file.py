@@ -120,6 +120,10 @@ def test_a_key_that_is_given_twice_is_named_with_its_lines() -> None:
     ]
 
 
+def test_an_empty_key_has_a_path_too() -> None:
+    assert parse(b"? \n? \n:")[1] == [('""', "is given twice, in lines 1 and 2")]
+
+
 _PIECES = st.sampled_from(
     ["district", "skyward", "zeros", "a", "<<", ": ", "- ", "[", "]", "{", "}", ", ", "\n", "\n  "]
     + ["&a ", "*a", "&b ", "*b", "? ", "!!int ", "!x ", "|\n", ">-\n", "'", '"', "#", "%", "---\n"]
