@@ -1,5 +1,6 @@
 """One night, run over and over, each time disturbed at another place: it must always end alike."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from consumer.gradebook import RunReport
 from consumer.sandbox.postgres import Postgres
 from consumer.store.connection import Pool, connect
 from tests.integration.nights import Nights, nights_of
@@ -24,14 +26,15 @@ _DISTRICT = "district_id, next_service_date, next_cutoff_at, start_at, attempts,
 class Ending:
     """What a night left in Skyward and in the store.
 
-    ``failures``: how many runs were broken off. ``repeated``: how many writes went once more
-    than they had to.
+    ``failures``: how many runs were broken off. ``repeated``: how many writes Skyward stored
+    once more. ``attempts``: the reports of all its runs.
     """
 
     gradebook: list[dict[str, Any]]
     rows: dict[str, list[tuple[Any, ...]]]
     failures: int = field(compare=False)
     repeated: int = field(compare=False)
+    attempts: list[RunReport] = field(compare=False)
 
 
 @dataclass
@@ -42,23 +45,46 @@ class DisturbedNight:
     proxy: Proxy
     direct: Pool
     evening_at: datetime
+    recorded: int
 
-    async def run(self, disturb: Callable[[], Awaitable[None]] | None = None) -> Ending:
-        """The whole night, from what was recorded to its last run, whatever ``disturb`` did."""
+    async def begin(self) -> SimulatedTime:
+        """The evening before: everything recorded, nothing sent."""
         nights = self.nights
         await self.direct.execute("TRUNCATE grade, assessment, line_item, flush_run, sent, lease")
+        del nights.evening.records[self.recorded :]
+        nights.skyward.clear_faults()
         nights.skyward.empty_gradebook()
         nights.evening.now = nights.now = self.evening_at
         nights.published = 0
         time = SimulatedTime(nights, watch=self.direct, goes_on=True)
         await time.begin()
         await nights.record()
-        sent = nights.standin.journal_position()
+        return time
+
+    async def run(
+        self,
+        disturb: Callable[[], Awaitable[None]] | None = None,
+        *,
+        days: int = 1,
+        linger: float = 0,
+    ) -> Ending:
+        """So many whole nights, gone on with until they are done, whatever ``disturb`` did.
+
+        ``linger``: seconds until the journal is read.
+        """
+        time = await self.begin()
+        sent = self.nights.standin.journal_position()
         if disturb is not None:
             await disturb()
-        await time.pass_to(self.evening_at + timedelta(days=1))
+        await time.pass_to(self.evening_at + timedelta(days=days))
         self.proxy.mend()
-        writes = [w["sourcedId"] for w in nights.writes() if w["seq"] > sent]
+        await asyncio.sleep(linger)
+        return await self.ending(time, after=sent)
+
+    async def ending(self, time: SimulatedTime, *, after: int) -> Ending:
+        """What there is now; of Skyward's journal only what came ``after``."""
+        nights = self.nights
+        stored = [w["sourcedId"] for w in nights.writes() if w["seq"] > after and w["stored"]]
         return Ending(
             gradebook=sorted(map(_plainly, nights.skyward.gradebook()), key=str),
             rows={
@@ -71,7 +97,8 @@ class DisturbedNight:
                 )
             },
             failures=len(time.failures),
-            repeated=len(writes) - len(set(writes)),
+            repeated=len(stored) - len(set(stored)),
+            attempts=time.reports,
         )
 
     async def _rows(self, table: str, columns: str) -> list[tuple[Any, ...]]:
@@ -85,18 +112,18 @@ def _plainly(line: dict[str, Any]) -> dict[str, Any]:
 
 @asynccontextmanager
 async def disturbed_night(
-    directory: Path, database_url: str, postgres: Postgres
+    directory: Path, database_url: str, postgres: Postgres, *, patience: float = 60
 ) -> AsyncIterator[DisturbedNight]:
     """Two quizzes, one due and one not, 40 results, a dozen of them graded."""
     with Proxy(postgres.port) as proxy:
         async with (
             await connect(proxy.url(database_url), size=4) as pool,
             await connect(database_url, size=2) as direct,
-            nights_of(directory, database_url, pool=pool) as nights,
+            nights_of(directory, database_url, pool=pool, patience=patience) as nights,
         ):
             for number in range(2):
                 nights.evening.assess("quiz", number=number, due_days=5 * number - 1)
                 for student in range(6):
                     nights.evening.grade("quiz", student, "8", number=number)
             nights.evening.grade("quiz", 0, "8.5")
-            yield DisturbedNight(nights, proxy, direct, nights.now)
+            yield DisturbedNight(nights, proxy, direct, nights.now, len(nights.evening.records))

@@ -160,10 +160,12 @@ async def nights_of(
     zone: str = ZONE,
     cutoff: str = "22:00",
     pool: Pool | None = None,
+    patience: float = 60,
 ) -> AsyncIterator[Nights]:
     """The packaged school's district, applied, around ``now``, with a stand-in Skyward of its own.
 
-    ``pool`` reaches the same database in another way; it is left open.
+    ``pool`` reaches the same database in another way; it is left open. ``patience`` is how many
+    seconds Skyward's answers are waited for.
     """
     today = now.astimezone(ZoneInfo(zone)).date()
     roster = with_grading_periods(read_roster(SCHOOL / "district"), today)
@@ -188,7 +190,11 @@ async def nights_of(
         evening = Evening(roster, "lakeside", now)
         async with (
             await connect(database_url, size=4) as own,
-            Network(allow_http=True, allowed_networks=[ip_network("127.0.0.0/8")]) as network,
+            Network(
+                allow_http=True,
+                allowed_networks=[ip_network("127.0.0.0/8")],
+                total_timeout=patience,
+            ) as network,
         ):
             built = Nights(
                 pool or own, standin, skyward, settings, evening, network, now=now, zone=zone
