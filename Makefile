@@ -41,6 +41,9 @@ test: install ## all tests, on a real Kafka and a real Postgres; ARGS="-k word" 
 watch: install ## alerts and dashboards on a real Prometheus (apt-get install prometheus)
 	@$(BIN)/python -m pytest tests/watch $(ARGS)
 
+test-slow: install ## what takes minutes: stopping while services hang; ARGS="-k word" for some
+	@$(BIN)/python -m pytest tests/slow $(ARGS)
+
 check: $(INSTALLED) ## format, lint, types, layers, locks
 	@echo "check: format" && $(BIN)/ruff format --quiet --check . || \
 	  { echo "check: run .venv/bin/ruff format ." >&2; exit 1; }

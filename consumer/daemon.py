@@ -38,6 +38,15 @@ from consumer.store.districts import StoredDistrict
 from consumer.store.migrate import expect_current_schema
 from consumer.store.settling import Tally
 
+# Stopping, part by part: the batch in hand, all that is cancelled, the runs and their leases.
+_READING_ENDS: Final = 20.0
+_PARTS_END: Final = 10.0
+_RUNS_END: Final = 20.0
+_POOL_CLOSES: Final = 10.0
+DRAIN_SECONDS: Final = 65
+"""The longest that stopping takes, whatever hangs, with the 5 s of the HTTP; a pod's grace period
+has to be longer."""
+
 _TICK: Final = 0.5
 _GAUGES_EVERY: Final = 15.0
 _RETENTION_EVERY: Final = 86_400.0
@@ -70,7 +79,7 @@ async def opened_pool(settings: Settings, *, size: int = 10) -> AsyncIterator[Po
         yield pool
     finally:
         with suppress(TimeoutError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(_POOL_CLOSES):
                 await pool.close()
 
 
@@ -242,7 +251,9 @@ class Daemon:
         try:
             await self._run_parts(intake, schedule)
         finally:
-            await schedule.stop()
+            if not await schedule.stop(_RUNS_END):
+                # Postgres does not answer. The leases expire by themselves.
+                self._pool.terminate()
             await self._http.stop()
             self._log.info("stopped")
         return 0
@@ -266,12 +277,13 @@ class Daemon:
             task.cancel()
         if not reading.done():
             with suppress(TimeoutError):
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(_READING_ENDS):
                     await asyncio.shield(asyncio.wait([reading]))
             reading.cancel()
-        await asyncio.gather(*parts, stopping, return_exceptions=True)
+        ended, _ = await asyncio.wait([*parts, stopping], timeout=_PARTS_END)
+        errors = {task: task.exception() for task in ended if not task.cancelled()}
         for task in done:
-            if not task.cancelled() and (error := task.exception()) is not None:
+            if (error := errors.get(task)) is not None:
                 raise error
 
     async def _read(self, intake: Intake) -> None:

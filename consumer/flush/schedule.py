@@ -65,12 +65,18 @@ class Schedule:
             self._running[district_id] = asyncio.create_task(self._run(district_id))
         return len(fresh)
 
-    async def stop(self) -> None:
-        """Cancels what runs and waits: leases are released, and the runs can be gone on with."""
+    async def stop(self, within: float) -> bool:
+        """Cancels what runs and waits: leases are released, and the runs can be gone on with.
+
+        Returns whether all ended ``within`` these seconds.
+        """
         running = list(self._running.values())
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        if not running:
+            return True
+        _, late = await asyncio.wait(running, timeout=within)
+        return not late
 
     async def _run(self, district_id: str) -> None:
         try:

@@ -261,7 +261,7 @@ async def _sent_by_two_clocks(nights: Nights) -> int:
         await schedules[1].start_due()
         await asyncio.sleep(0.02)
     for one in schedules:
-        await one.stop()
+        assert await one.stop(10)
     return nights.operations("putResult")
 
 
