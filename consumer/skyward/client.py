@@ -49,6 +49,9 @@ Row = TypeVar("Row")
 _WRITE_BOUND: Final = 1024 * 1024
 _PAGE_BOUND: Final = 16 * 1024 * 1024
 _MOST_PAGES: Final = 10_000
+_MOST_ROWS: Final = 200_000
+"""Of one list that is kept whole: more classes than any district has."""
+
 _TRIES: Final = 3
 _TRIES_THROTTLED: Final = 5
 _TROUBLED_LINE_ITEMS: Final = 3
@@ -337,6 +340,11 @@ class Skyward:
             if page is None:
                 return None
             rows += page
+            if len(rows) > _MOST_ROWS:
+                raise DistrictStopped(
+                    Reason.SKYWARD_UNAVAILABLE,
+                    f"Skyward lists more than {_MOST_ROWS} rows ({name}); check base_url",
+                )
         return rows
 
     async def _single(

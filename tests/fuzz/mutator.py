@@ -130,7 +130,7 @@ def _line_mutated(data: bytes, random: Random) -> bytes:
     """A line of a head or of YAML left out, doubled, moved, or with another value."""
     lines = data.split(b"\n")
     at, other = random.randrange(len(lines)), random.randrange(len(lines))
-    match random.randrange(5):
+    match random.randrange(8):
         case 0:
             del lines[at]
         case 1:

@@ -604,6 +604,22 @@ async def test_a_server_that_repeats_a_page_for_ever_is_left() -> None:
     assert len(server.asked) == 2
 
 
+async def test_a_list_that_never_ends_is_left_before_it_fills_the_memory() -> None:
+    """No page repeats, and more are always promised."""
+    sent = 0
+
+    async def answer(request: web.BaseRequest, received: bytes) -> web.StreamResponse:
+        nonlocal sent
+        sent += 1
+        rows = [{"sourcedId": f"c-{sent}-{i}"} for i in range(20_000)]
+        return web.json_response({"categories": rows}, headers={"X-Total-Count": "99999999"})
+
+    async with serving(answer) as server, connected(server) as run:
+        with pytest.raises(DistrictStopped, match="more than 200000 rows"):
+            await run.skyward.read_categories()
+    assert sent == 11
+
+
 async def test_sessions_are_read_with_those_above_them() -> None:
     def session(sourced_id: str, kind: str, parent: str | None) -> dict[str, Any]:
         above = {} if parent is None else {"parent": {"sourcedId": parent}}

@@ -69,6 +69,13 @@ def test_a_key_that_is_not_allowed_raises_in_tests(lines: Lines) -> None:
     assert lines() == []
 
 
+def test_a_value_cannot_end_its_line_or_turn_it(lines: Lines) -> None:
+    hostile = 'x"}\n{"event":"all is well"}\x1b[2J\u202e\u200b'
+    get_logger().info("purged", district=hostile)
+    (line,) = lines()
+    assert line["district"] == hostile
+
+
 def test_a_student_is_a_keyed_hash_or_nothing(lines: Lines) -> None:
     get_logger().info("grade_not_posted", district="lakeside", student="student-1")
     hash_students(b"key")
