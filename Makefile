@@ -41,7 +41,7 @@ test: install ## all tests, on a real Kafka and a real Postgres; ARGS="-k word" 
 watch: install ## alerts and dashboards on a real Prometheus (apt-get install prometheus)
 	@$(BIN)/python -m pytest tests/watch $(ARGS)
 
-test-slow: install ## what takes minutes: stopping while services hang; ARGS="-k word" for some
+test-slow: install ## storms, faults and loads, minutes each: writes deploy/reliability.md
 	@$(BIN)/python -m pytest tests/slow $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types, layers, locks

@@ -166,6 +166,7 @@ async def test_what_outlasts_a_nights_patience_goes_with_the_next(
     undisturbed = await night.run(days=2)
     for name, fault in CARRIED.items():
         time = await night.begin()
+        time.pace = replace(time.pace, window=timedelta(minutes=5))
         night.nights.skyward.fault(**fault)
         await time.pass_to(night.evening_at + timedelta(days=1))
         deferred = time.reports[-1].results["deferred"]
