@@ -5,15 +5,20 @@ what the request costs. No cookie, proxy, redirect or environment variable is ho
 """
 
 import asyncio
+import socket
 import ssl
 import zlib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 import aiohttp
 import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
 from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
 from yarl import URL
@@ -24,6 +29,9 @@ from consumer.skyward.addresses import REFUSED, AllowedAddresses, NetworkRange
 
 _KEEP_ALIVE: Final = 30.0
 _DNS_TTL: Final = 60
+_LOOKUPS: Final = 64
+"""How many names are looked up at once: more than districts are flushed side by side."""
+
 # zlib's numbers for a gzip header, a zlib header, and none.
 _WINDOWS: Final = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
 
@@ -66,7 +74,8 @@ class Network:
         self._addresses: Final = AllowedAddresses(allowed_networks)
         self._timeout: Final = aiohttp.ClientTimeout(sock_connect=connect_timeout)
         self._total: Final = total_timeout
-        self._transports: Final[dict[str | None, Transport]] = {}
+        self._resolver: Final = _Resolver()
+        self._transports: Final[dict[tuple[str | None, int], Transport]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,24 +92,62 @@ class Network:
         for transport in self._transports.values():
             await transport.aclose()
         self._transports.clear()
+        await self._resolver.close()
 
     def transport(self, ca_file: str | None) -> "Transport":
-        """The shared transport; a district's own ``ca_file`` gets one that trusts it as well."""
-        if ca_file not in self._transports:
+        """The shared transport; a district's own ``ca_file`` gets one that trusts it as well.
+
+        A file that was written anew since gets another.
+        """
+        key = (ca_file, _written_at(ca_file))
+        if key not in self._transports:
             trusted = _trusted(ca_file)
             connector = aiohttp.TCPConnector(
                 ssl=trusted,
                 limit=0,  # each district has its own limit; a shared one would join their fates
                 keepalive_timeout=_KEEP_ALIVE,
                 ttl_dns_cache=_DNS_TTL,
-                resolver=aiohttp.ThreadedResolver(),
+                resolver=self._resolver,
                 socket_factory=self._addresses.socket,
             )
             session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
             )
-            self._transports[ca_file] = Transport(session, trusted, self._timeout, self._total)
-        return self._transports[ca_file]
+            self._transports[key] = Transport(session, trusted, self._timeout, self._total)
+        return self._transports[key]
+
+
+class _Resolver(AbstractResolver):
+    """Names are looked up in threads of their own, and many of them.
+
+    A lookup cannot be ended: a few districts whose DNS does not answer would take all threads
+    of the event loop, and with them every other district's.
+    """
+
+    def __init__(self) -> None:
+        self._threads: Final = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="dns")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        ask = partial(
+            socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG
+        )
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=port,
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class Transport(AiohttpTransport):
@@ -209,8 +256,17 @@ def _unanswered(error: Exception, total: float) -> Unanswered:
     return Unanswered("reset", "the connection to Skyward was lost", sent=True)
 
 
+def _written_at(ca_file: str | None) -> int:
+    try:
+        return 0 if ca_file is None else Path(ca_file).stat().st_mtime_ns
+    except OSError:
+        return 0  # reading it will say why
+
+
 def _trusted(ca_file: str | None) -> ssl.SSLContext:
     context = httpx.create_ssl_context(trust_env=False)
+    # Python would write every connection's keys to a file that the environment names.
+    context.keylog_filename = None  # type: ignore[assignment]
     if ca_file is not None:
         try:
             context.load_verify_locations(cafile=ca_file)

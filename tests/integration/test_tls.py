@@ -1,9 +1,11 @@
 """TLS and addresses of Skyward: whom the client believes, on real handshakes."""
 
+import asyncio
 import datetime as dt
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -283,3 +285,59 @@ async def test_of_several_addresses_only_those_allowed_are_reached(dns: Answers)
     assert outcome.kind is Kind.POST
     assert len(skyward.seen) == 2
     assert internal.seen == []
+
+
+async def test_slow_dns_of_many_districts_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = socket.getaddrinfo
+
+    def ask(host: Any, port: Any, *rest: Any, **more: Any) -> Any:
+        if str(host).startswith("slow-"):
+            time.sleep(2)
+            raise socket.gaierror(socket.EAI_AGAIN, "try again")
+        return real(host, port, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    async with (
+        serving(None) as skyward,
+        Network(allowed_networks=LOOPBACK, allow_http=True) as network,
+    ):
+        slow = [asyncio.create_task(put(network, f"http://slow-{n}.example")) for n in range(20)]
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        outcome, _ = await put(network, f"http://localhost:{skyward.port}")
+        assert time.monotonic() - began < 1
+        assert outcome.kind is Kind.POST
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+
+async def test_a_renewed_authority_counts_from_the_next_run_on(
+    authority: Authority, tmp_path: Path
+) -> None:
+    renewed = Authority(tmp_path / "renewed")
+    async with Network(allowed_networks=LOOPBACK) as network:
+        for server_context in (authority.server("localhost"), renewed.server("localhost")):
+            async with serving(server_context) as server:
+                url = f"https://localhost:{server.port}"
+                outcome, _ = await put(network, url, ca_file=str(authority.ca_file))
+                assert outcome.kind is Kind.POST
+            authority.ca_file.write_bytes(renewed.ca_file.read_bytes())
+
+
+async def test_the_keys_of_a_connection_are_written_nowhere(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's own contexts write them to the file that this variable names."""
+    keys = tmp_path / "keys.log"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+    async with (
+        serving(authority.server("localhost")) as server,
+        Network(allowed_networks=LOOPBACK) as network,
+    ):
+        url = f"https://localhost:{server.port}"
+        outcome, _ = await put(network, url, ca_file=str(authority.ca_file))
+    assert outcome.kind is Kind.POST
+    assert "SECRET" not in (keys.read_text() if keys.exists() else "")
