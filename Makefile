@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo test watch check dashboards events reasons fuzz audit sbom image image-test image-base lock clean
+.PHONY: help install demo test watch check dashboards events reasons fuzz audit sbom image image-test image-base chart manifests lock clean
 
 # A name on the PATH may be a shim for what is not installed, so each is asked.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -148,6 +148,14 @@ image-base: ## stand-ins for the base images, from Debian's packages; needs root
 	    --include=python3-minimal,libpython3-stdlib,ca-certificates,$${role#*:} trixie - \
 	  | docker import - passback-base:$${role%%:*} || exit 1; done
 	@echo "make image BUILD_IMAGE=passback-base:build PYTHON_IMAGE=passback-base:slim"
+
+# -- the chart ---------------------------------------------------------------------------------
+
+chart: $(DEPLOY) ## the chart, the compose file and the Dockerfile, by real Helm, Compose and hadolint
+	@$(BIN)/python -m pytest tests/chart $(ARGS)
+
+manifests: $(DEPLOY) ## writes the chart's golden manifests and its README's table
+	@$(BIN)/python -m tests.chart.rendering
 
 # -- locks -------------------------------------------------------------------------------------
 
