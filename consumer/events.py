@@ -32,6 +32,9 @@ CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 ID_CHARACTERS: Final = 255
 """No id is longer."""
 
+TITLE_CHARACTERS: Final = 1_000
+"""Of a longer title only so much is kept; 50 are too long for Skyward."""
+
 KEY_BYTES: Final = 2_600
 """A longer key fits no index of Postgres, and stands for nothing real."""
 
@@ -198,8 +201,13 @@ def read(
 
 
 def normalised_title(title: str) -> str:
-    """Unicode NFC, trimmed, runs of white space and control characters made one space."""
-    return _BLANK.sub(" ", unicodedata.normalize("NFC", title)).strip()
+    """Unicode NFC, trimmed, runs of white space and control characters made one space.
+
+    Of a title of more than ``TITLE_CHARACTERS`` the beginning: it is too long either way, and to
+    bring a million marks into order takes minutes.
+    """
+    collapsed = _BLANK.sub(" ", title).strip()[:TITLE_CHARACTERS]
+    return _BLANK.sub(" ", unicodedata.normalize("NFC", collapsed)).strip()
 
 
 _BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")

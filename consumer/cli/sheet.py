@@ -25,7 +25,10 @@ COLUMNS: Final = (
 )
 
 # In all the widths that spreadsheets read, also behind what an import may strip: spaces, quotes.
-_FORMULA: Final = re.compile("[\\s'\"]*[=+@\uff1d\uff0b\uff0d\uff20\u2212-]")
+_BEGINS: Final = "[\\s'\"]*[=+@\uff1d\uff0b\uff0d\uff20\u2212-]"
+_FORMULA: Final = re.compile(_BEGINS)
+# Where a comma is the decimal sign, cells are split at semicolons, whatever the quotes say.
+_FORMULA_BEHIND: Final = re.compile(f";(?={_BEGINS})")
 
 
 async def write_csv(pool: Pool, report: RunReport) -> None:
@@ -38,7 +41,7 @@ async def write_csv(pool: Pool, report: RunReport) -> None:
 
 def safe_cell(value: object) -> str:
     """A cell that no spreadsheet takes for a formula, and no terminal for a command."""
-    text = "" if value is None else escaped(str(value))
+    text = "" if value is None else _FORMULA_BEHIND.sub(";'", escaped(str(value)))
     return f"'{text}" if _FORMULA.match(text) else text
 
 

@@ -17,6 +17,9 @@ LARGEST: Final = 1_000_000
 MOST_VALUES: Final = 50_000
 """Values of one file, those behind an alias counted each time that it is named."""
 
+LONGEST: Final = 10_000
+"""Characters of one value."""
+
 DEEPEST: Final = 20
 
 Mistake = tuple[str, str]
@@ -92,8 +95,12 @@ class _Loader(yaml.SafeLoader):
             raise YamlRefused(f"is nested more than {DEEPEST} deep{line}")
         if getattr(event, "tag", None) is not None:
             raise YamlRefused(f"holds a tag, which no setting needs{line}")
-        if isinstance(event, yaml.ScalarEvent) and _CONTROL.search(event.value):
-            raise YamlRefused(f"holds a control character{line}")
+        if isinstance(event, yaml.ScalarEvent):
+            if len(event.value) > LONGEST:
+                # Read as a number to the base of 60, a megabyte takes more than a minute.
+                raise YamlRefused(f"holds a value of more than {LONGEST} characters{line}")
+            if _CONTROL.search(event.value):
+                raise YamlRefused(f"holds a control character{line}")
         self._depth += 1
         try:
             return super().compose_node(parent, index)

@@ -98,6 +98,12 @@ def test_a_formula_behind_what_cannot_be_seen_is_none_either(before: str) -> Non
     assert cell.startswith("\\")
 
 
+def test_no_part_of_a_cell_is_a_formula_where_semicolons_separate() -> None:
+    """As they do in half of the world's spreadsheets, which see no quotes in a cell's middle."""
+    assert safe_cell("Quiz; =1+1;  '@x;\uff1d2") == "Quiz;' =1+1;'  '@x;'\uff1d2"
+    assert safe_cell("Units; 3 = 3; fine") == "Units; 3 = 3; fine"
+
+
 def test_a_cell_is_one_line_that_no_terminal_obeys() -> None:
     assert safe_cell("Quiz\n=1+1\x1b[2J\u202e") == "Quiz\\x0a=1+1\\x1b[2J\\u202e"
 

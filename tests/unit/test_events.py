@@ -1,10 +1,12 @@
 """Bytes from Kafka: what is read, exactly, and that nothing else ever gets further."""
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from time import perf_counter
 from typing import Any, Final
 
 import pytest
@@ -460,6 +462,21 @@ def test_a_title_is_nfc_trimmed_and_its_blanks_are_one_space(title: str, normali
     data = read_event(ASSESSMENT_CHANGED, changed(ASSESSMENT_CHANGED, title=title)).data
     assert isinstance(data, AssessmentChanged)
     assert data.title == normalised == normalised_title(title)
+
+
+@given(st.text(st.characters() | st.sampled_from("e\u0301\u0315\u2000\u2028 \t\x00\u1fef")))
+def test_the_order_of_the_steps_makes_no_difference_to_a_title(title: str) -> None:
+    composed = unicodedata.normalize("NFC", title)
+    assert normalised_title(title) == re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", composed).strip()
+
+
+@pytest.mark.parametrize("marks", ["\u0315\u0300", "\u0301", "\u1fef\u0327\u0323", " \u0315\u0300"])
+def test_no_title_takes_long(marks: str) -> None:
+    """A million marks in the wrong order took minutes to be sorted, of every replica's intake."""
+    began = perf_counter()
+    title = normalised_title("a" + marks * (1_000_000 // len(marks.encode())))
+    assert perf_counter() - began < 0.5
+    assert 50 <= len(title) <= 1000
 
 
 @given(st.text())

@@ -86,6 +86,7 @@ def test_no_control_character_comes_in_by_an_escape(text: str) -> None:
         (r'a: "\UFFFFFFFF"', "holds a value that nothing can hold in line 1"),
         ("a: " + "9" * 5000, "holds a value that nothing can hold"),
         ("a: \ud800", "is no text in UTF-8"),
+        ("a: " + "1:" * 400_000 + "1", "holds a value of more than 10000 characters in line 1"),
         ("#" * (LARGEST + 1), "is larger than 1000000 bytes"),
     ],
 )
