@@ -280,6 +280,18 @@ async def test_canaries_are_seen_where_they_are_asked_for_and_nowhere_else(
     payloads = [await _said("quarantine", "show", str(w["id"]), "--payload") for w in waiting]
     assert canaries_in("".join(payloads)) == [*CANARIES[:5], "73.0625"]
 
+    await _fetch(town, f'UPDATE district SET settings = settings || \'{{"cutoff": "{NAME}"}}\'')
+    for command in (("report", town.district), ("flush", town.district), ("district", "list")):
+        seen[f"{command} on settings that are none"] = await _said(*command)
+        assert "ValidationError" in seen[f"{command} on settings that are none"]
+    monkeypatch.setenv("PASSBACK_LOG_LEVEL", NAME)
+    monkeypatch.setenv("PASSBACK_DATABASE_URL", f"postgresql://{STUDENT}:{NAME}@127.0.0.1:1/x")
+    seen["a setting that is none"] = await _said("check")
+    assert "PASSBACK_LOG_LEVEL" in seen["a setting that is none"]
+    monkeypatch.setenv("PASSBACK_LOG_LEVEL", "debug")
+    seen["a database that is away"] = await _said("runs", town.district)
+    assert "127.0.0.1:1" in seen["a database that is away"]
+
     # Nobody else sees anything.
     assert {where: found for where, text in seen.items() if (found := canaries_in(text))} == {}
     keys = SealingKeys.from_file(town.directory / "sealing.key")
