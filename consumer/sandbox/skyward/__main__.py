@@ -40,6 +40,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m consumer.sandbox.skyward", description=__doc__)
     parser.add_argument("--roster", type=Path, required=True, help="OneRoster 1.1 CSV folder")
+    parser.add_argument("--host", default="127.0.0.1", help="the address it listens on")
     parser.add_argument("--port", type=int, default=0, help="0 chooses a free one")
     parser.add_argument("--journal", type=Path, required=True, help="file of requests, appended to")
     parser.add_argument(
@@ -70,7 +71,7 @@ async def _serve(skyward: Skyward, settings: Settings, arguments: argparse.Names
 
     runner = web.ServerRunner(web.Server(serve, access_log=None), shutdown_timeout=0.5)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", arguments.port).start()
+    await web.TCPSite(runner, arguments.host, arguments.port).start()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
