@@ -8,11 +8,13 @@ import certifi
 import pytest
 import typer
 import yaml
+from prometheus_client import CollectorRegistry
 
 from consumer import __version__, daemon
 from consumer.cli.app import app
 from consumer.district import read_district
 from consumer.events import TOPICS
+from consumer.metrics import Metrics
 from consumer.settings import load
 from tests.chart.rendering import CHART, EXAMPLES, LEAST, ROOT, at, manifests, merged, only, render
 from tests.chart.rendering import read_values as example_values
@@ -298,6 +300,26 @@ def test_the_pod_monitor_scrapes_the_daemons_port() -> None:
     assert (endpoint["port"], endpoint["path"]) == ("http", "/metrics")
     assert spec["sampleLimit"] == 20_000
     assert spec["selector"]["matchLabels"] == workload(values)["selector"]["matchLabels"]
+
+
+@pytest.mark.parametrize(("example", "districts"), [(HUNDRED, 100), (TEN_THOUSAND, 10_000)])
+def test_a_scrape_of_so_many_districts_stays_within_its_limit(
+    example: Path, districts: int
+) -> None:
+    values = example_values(example)
+    registry = CollectorRegistry()
+    metrics = Metrics(
+        registry,
+        per_district=values.get("daemon", {}).get("districtMetrics", True),
+        topic_prefix="otus.",
+    )
+    metrics.keep_districts([f"district-{number}" for number in range(districts)])
+    for topic in TOPICS:
+        for partition in range(64):
+            metrics.set_lag(topic, partition, 0, None)
+    samples = sum(len(family.samples) for family in registry.collect())
+    limit = only(values, "PodMonitor")["spec"]["sampleLimit"]
+    assert samples < limit
 
 
 # -- what is told ------------------------------------------------------------------------------
