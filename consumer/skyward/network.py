@@ -7,14 +7,13 @@ what the request costs. No cookie, proxy, redirect or environment variable is ho
 import asyncio
 import socket
 import ssl
+import threading
 import zlib
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import aiohttp
 import httpx
@@ -92,7 +91,6 @@ class Network:
         for transport in self._transports.values():
             await transport.aclose()
         self._transports.clear()
-        await self._resolver.close()
 
     def transport(self, ca_file: str | None) -> "Transport":
         """The shared transport; a district's own ``ca_file`` gets one that trusts it as well.
@@ -118,22 +116,44 @@ class Network:
 
 
 class _Resolver(AbstractResolver):
-    """Names are looked up in threads of their own, and many of them.
+    """Each name is looked up in a thread of its own, ``_LOOKUPS`` of them at once.
 
     A lookup cannot be ended: a few districts whose DNS does not answer would take all threads
-    of the event loop, and with them every other district's.
+    of the event loop, and with them every other district's. Nor does the process wait for one.
     """
 
     def __init__(self) -> None:
-        self._threads: Final = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="dns")
+        self._room: Final = asyncio.Semaphore(_LOOKUPS)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        ask = partial(
-            socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG
-        )
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        await self._room.acquire()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Any]] = loop.create_future()
+
+        def ended(found: list[Any], error: Exception | None) -> None:
+            self._room.release()
+            if answer.done():
+                return  # nobody waits any more
+            if error is None:
+                answer.set_result(found)
+            else:
+                answer.set_exception(error)
+
+        def ask() -> None:
+            found: list[Any] = []
+            error: Exception | None = None
+            try:
+                found = socket.getaddrinfo(
+                    host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG
+                )
+            except (OSError, UnicodeError) as failed:
+                error = failed
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(ended, found, error)
+
+        threading.Thread(target=ask, name="dns", daemon=True).start()
         return [
             ResolveResult(
                 hostname=host,
@@ -143,11 +163,11 @@ class _Resolver(AbstractResolver):
                 proto=protocol,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for kind, _, protocol, _, address in found
+            for kind, _, protocol, _, address in await answer
         ]
 
     async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Nothing is kept."""
 
 
 class Transport(AiohttpTransport):

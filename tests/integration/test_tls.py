@@ -5,6 +5,8 @@ import datetime as dt
 import ipaddress
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -25,6 +27,7 @@ from consumer.gradebook import Kind, Outcome, Scope
 from consumer.skyward import Network, Skyward
 from tests.integration.test_skyward_client import NOW, RESULT
 
+ROOT = Path(__file__).parents[2]
 LOOPBACK = (ipaddress.ip_network("127.0.0.1/32"), ipaddress.ip_network("::1/128"))
 _DAY = dt.timedelta(days=1)
 
@@ -312,6 +315,27 @@ async def test_slow_dns_of_many_districts_holds_up_no_other(
         for task in slow:
             task.cancel()
         await asyncio.gather(*slow, return_exceptions=True)
+
+
+def test_the_process_does_not_wait_for_a_lookup_that_hangs() -> None:
+    program = """
+import asyncio, socket, time
+from consumer.skyward import Network
+from tests.integration.test_tls import put
+socket.getaddrinfo = lambda *given, **more: time.sleep(30)
+async def main():
+    async with Network() as network:
+        asking = asyncio.create_task(put(network, "https://d.example"))
+        await asyncio.sleep(0.2)
+        asking.cancel()
+asyncio.run(main())
+print("ended")
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, timeout=20, check=False
+    )
+    assert (done.stdout, done.stderr) == ("ended\n", "")
 
 
 async def test_a_renewed_authority_counts_from_the_next_run_on(

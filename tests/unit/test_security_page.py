@@ -33,7 +33,7 @@ def test_every_claim_names_where_it_is_enforced_and_what_shows_it() -> None:
     assert len(rows) > 15
     for claim, where, shown in rows:
         assert "::test_" in shown, claim
-        for path in re.findall(r"`(consumer/[^`]+)`", where):
+        for path in re.findall(r"`((?:consumer|helm)/[^`]+)`", where):
             assert (ROOT / path).exists(), path
 
 
