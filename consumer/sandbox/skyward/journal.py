@@ -20,7 +20,8 @@ class JournalLine(msgspec.Struct, kw_only=True, rename={"sourced_id": "sourcedId
     `putResult`. sourced_id: of the object in the path. authorization: `Bearer`, `Basic` or None.
     status: None when no answer was sent (hang, reset). effect: what the stored object now says,
     under OneRoster's names with bare sourcedIds as references (`line_item_effect`,
-    `result_effect`; a score is its exact text); None for a deletion. fault: the kind of fault
+    `result_effect`; a score is its exact text); None for a deletion. token: the number of the
+    bearer token in the order of granting, None without one that holds. fault: the kind of fault
     committed, or `unavailable` or `throttled`. refusal: the description that the answer carried.
     """
 
@@ -33,6 +34,7 @@ class JournalLine(msgspec.Struct, kw_only=True, rename={"sourced_id": "sourcedId
     operation: str | None = None
     sourced_id: str | None = None
     authorization: str | None = None
+    token: int | None = None
     status: int | None = None
     stored: bool = False
     stored_seq: int | None = None

@@ -195,6 +195,7 @@ class Skyward:
         if token is None:
             headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
             raise Refusal(401, "unauthorisedrequest", "no token, or not a valid one", headers)
+        call.line.token = token.number
         operation = found.operation
         if not operation.allowed(token.scopes, found.version, district.settings):
             raise forbidden(f"the token has no scope for {operation.name}")

@@ -38,8 +38,9 @@ class TokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a bearer may do, until `expires` on the monotonic clock."""
+    """What a bearer may do, until `expires` on the monotonic clock; `number` is from 1."""
 
+    number: int
     scopes: frozenset[str]
     expires: float
 
@@ -90,10 +91,10 @@ class TokenDesk:
                 raise TokenError(400, "invalid_scope", f"scope {scope} is unknown")
         granted = [scope for scope in asked if not scope.endswith(settings.withheld_scopes)]
         access_token = secrets.token_urlsafe(24)
-        self._tokens[access_token] = Token(
-            frozenset(granted), time.monotonic() + settings.token_expires_in
-        )
         self.issued += 1
+        self._tokens[access_token] = Token(
+            self.issued, frozenset(granted), time.monotonic() + settings.token_expires_in
+        )
         return {
             "access_token": access_token,
             "token_type": "Bearer",
