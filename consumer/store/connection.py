@@ -2,10 +2,13 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import asyncpg
+
+_PATIENCE: Final = 30.0
+"""Seconds for a connection of the pool, and for giving one back."""
 
 
 class Pool(asyncpg.Pool):
@@ -17,6 +20,9 @@ class Pool(asyncpg.Pool):
         # Every statement comes through here; asyncpg offers no count and no hook of its own.
         self.waiting += 1
         try:
+            # Without an end, who asks a Postgres that hangs waits for ever: for a connection, or,
+            # when it gives one back, for the answer to its cancelled statement.
+            timeout = _PATIENCE if timeout is None else timeout
             return await super()._acquire(timeout)  # type: ignore[misc]
         finally:
             self.waiting -= 1

@@ -46,6 +46,8 @@ async def due(pool: Pool, now: datetime, limit: int) -> list[str]:
         " ORDER BY d.start_at, d.district_id LIMIT $2",
         now,
         limit,
+        # It is asked all the time, and is the first to tell that Postgres hangs.
+        timeout=10,
     )
     return [r["district_id"] for r in rows]
 

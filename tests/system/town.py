@@ -120,11 +120,11 @@ class Town:
         return json.loads(done.stdout)
 
     @contextmanager
-    def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
-        """The daemon, in a process of its own; ended in order, its log in ``daemon.log``."""
+    def daemon(self, *program: str) -> Iterator[subprocess.Popen[bytes]]:
+        """The daemon, or ``program``, in a process of its own; ended in order, ``daemon.log``."""
         with (self.directory / "daemon.log").open("ab") as log:
             process = subprocess.Popen(
-                [*self.command(), "run"],
+                [*(program or self.command()), "run"],
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
