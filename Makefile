@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo test watch check dashboards events reasons fuzz audit sbom image image-test image-base chart manifests lock clean
+.PHONY: help install demo test watch pictures check dashboards events reasons fuzz audit sbom image image-test image-base chart manifests lock clean
 
 # A name on the PATH may be a shim for what is not installed, so each is asked.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -43,6 +43,12 @@ watch: install ## alerts and dashboards on a real Prometheus (apt-get install pr
 
 test-slow: install ## storms, faults and loads, minutes each: writes deploy/reliability.md
 	@$(BIN)/python -m pytest tests/slow $(ARGS)
+
+DRAW := deploy/dashboards/draw
+
+pictures: install ## draws deploy/pictures/ from a watched night (apt-get install prometheus chromium)
+	@cd $(DRAW) && npm ci --ignore-scripts --no-audit --no-fund && npx vite build
+	@$(BIN)/python -m pytest tests/watch/pictures.py
 
 check: $(INSTALLED) ## format, lint, types, layers, locks
 	@echo "check: format" && $(BIN)/ruff format --quiet --check . || \

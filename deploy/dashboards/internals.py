@@ -97,12 +97,9 @@ def _process() -> list[Panel]:
         ),
         graph(
             "Open files",
-            "File descriptors in use; most are connections to Skyward, Postgres and Kafka.",
-            {
-                "{{instance}}": f"process_open_fds{{{JOB}}} {_OURS}",
-                "limit": f"min(process_max_fds{{{JOB}}} {_OURS})",
-            },
-            "none",
+            "File descriptors in use, as a share of the limit; most are connections.",
+            {"{{instance}}": f"process_open_fds{{{JOB}}} / process_max_fds{{{JOB}}} {_OURS}"},
+            "percentunit",
         ),
         graph(
             "Time that runs took",
@@ -150,7 +147,7 @@ def _services() -> list[Panel]:
             "Since Kafka answered",
             "For how long Kafka has been silent towards each replica; above a minute it is not"
             " ready.",
-            {"{{instance}}": f"time() - passback_last_poll_timestamp_seconds{{{JOB}}}"},
+            {"{{instance}}": f"time() - (passback_last_poll_timestamp_seconds{{{JOB}}} > 0)"},
             "s",
             steps=((None, GREEN), (60, RED)),
         ),

@@ -22,7 +22,7 @@ from deploy.dashboards.tonight import JOB, STATES, Tonight, how_many
 _ALL: Final = Tonight()
 _WRONG: Final = ((None, GREEN), (1, RED))
 
-_SILENT: Final = f"time() - max(passback_last_poll_timestamp_seconds{{{JOB}}})"
+_SILENT: Final = f"time() - (max(passback_last_poll_timestamp_seconds{{{JOB}}}) > 0)"
 _BEHIND: Final = f"max by (topic) (passback_consumer_behind_since_timestamp_seconds{{{JOB}}} > 0)"
 _LAG_SECONDS: Final = f"max(time() - {_BEHIND}) or vector(0)"
 _REFUSED: Final = (
@@ -47,6 +47,7 @@ _AT_RISK: Final = " + ".join(
         _AWAY,
         f"({_LAG_SECONDS}) > bool 600",
         f"{_SILENT} > bool 600",
+        f"sum(passback_assigned_partitions{{{JOB}}}) == bool 0",
     )
 )
 _VERDICT: Final = (
@@ -91,7 +92,8 @@ def _verdict() -> list[Panel]:
         ),
         number(
             "To come",
-            "Districts whose next cutoff is within the next 24 hours.",
+            "Districts whose next cutoff is within 24 hours; without those that are done, failed or"
+            " paused tonight.",
             how_many(_ALL.coming),
             "none",
         ),
@@ -103,7 +105,7 @@ def _verdict() -> list[Panel]:
         ),
         number(
             "Done",
-            "Districts whose newest cutoff is at most 24 hours old, with a successful run since.",
+            "Districts whose newest cutoff is at most 12 hours old, with a successful run since.",
             how_many(_ALL.done),
             "none",
             steps=((None, GREEN),),
@@ -142,20 +144,20 @@ def _verdict() -> list[Panel]:
             "Pending",
             "Grades that wait for a decision or a run, held ones included.",
             f"sum({_ALL.pending}) or vector(0)",
-            "short",
+            "locale",
         ),
         number(
             "Posted, 24 h",
             "Grades that Skyward acknowledged to the daemon in the last 24 hours.",
             f"sum(increase(passback_grades_posted_total{{{JOB}}}[1d])) or vector(0)",
-            "short",
+            "locale",
             steps=((None, GREEN),),
         ),
         number(
             "Rejected, 24 h",
             "Grades that Skyward refused in the last 24 hours.",
             f"sum(increase(passback_grades_rejected_total{{{JOB}}}[1d])) or vector(0)",
-            "short",
+            "locale",
             steps=((None, GREEN), (1, ORANGE)),
         ),
         number(
@@ -184,21 +186,33 @@ def _districts() -> Panel:
         "district",
         [
             Column("State", _ALL.state, "none", texts=STATES, width=130),
-            Column("Overdue", _ALL.overdue, "s", steps=((None, GREEN), (1, BLUE), (7200, RED))),
-            Column("Next cutoff", _ALL.next_cutoff, "dateTimeAsIso"),
+            Column(
+                "Overdue",
+                _ALL.overdue,
+                "s",
+                steps=((None, GREEN), (1, BLUE), (7200, RED)),
+                width=100,
+            ),
+            Column("Next cutoff", _ALL.next_cutoff, "dateTimeAsIso", width=180),
             Column("Since success", _ALL.since_success, "s"),
-            Column("Pending", _ALL.pending, "short"),
+            Column("Pending", _ALL.pending, "locale", width=100),
             Column("Oldest pending", _ALL.oldest_pending, "s"),
-            Column("Zeros held", _ALL.zeros, "none", steps=((None, GREEN), (1, ORANGE))),
-            Column("Posted, 24 h", _ALL.increase("grades_posted_total", "1d", "district"), "short"),
+            Column("Zeros held", _ALL.zeros, "none", steps=((None, GREEN), (1, ORANGE)), width=100),
+            Column(
+                "Posted, 24 h", _ALL.increase("grades_posted_total", "1d", "district"), "locale"
+            ),
             Column(
                 "Rejected, 24 h",
                 _ALL.increase("grades_rejected_total", "1d", "district"),
-                "short",
+                "locale",
                 steps=((None, GREEN), (1, ORANGE)),
             ),
             Column(
-                "Stopped by Skyward", stopped, "none", texts={0: ("no", GREEN), 1: ("yes", RED)}
+                "Stopped",
+                stopped,
+                "none",
+                texts={0: ("no", GREEN), 1: ("yes", RED)},
+                width=150,
             ),
         ],
         sorted_by=("State", "Overdue"),
@@ -222,28 +236,39 @@ def _intake() -> list[Panel]:
             "Rate: Kafka records read, by topic.",
             {"{{topic}}": rate("events_consumed_total", "topic")},
             "eps",
+            width=6,
         ),
         graph(
             "Events not recorded",
             "Errors: quarantined ones by reason, and stale ones, which change nothing and are"
             " normal after a replay.",
             {
-                "quarantined: {{reason}}": rate("events_quarantined_total", "reason"),
-                "stale: {{topic}}": rate("events_stale_total", "topic"),
+                "{{reason}}": f"{rate('events_quarantined_total', 'reason')} > 0",
+                "stale": rate("events_stale_total", "job"),
             },
             "eps",
             stacked=True,
+            width=6,
         ),
         graph(
             "Time until durable",
-            "Duration: from a batch's arrival until it was in Postgres, and the age of its oldest"
-            " record by then.",
+            "Duration: from a batch's arrival until it was in Postgres.",
             {
-                "batch, median": quantile(0.5, "intake_batch_duration_seconds"),
-                "batch, p99": quantile(0.99, "intake_batch_duration_seconds"),
-                "event age, p99": quantile(0.99, "event_age_seconds"),
+                "median": quantile(0.5, "intake_batch_duration_seconds"),
+                "p99": quantile(0.99, "intake_batch_duration_seconds"),
             },
             "s",
+            width=6,
+        ),
+        graph(
+            "Age when durable",
+            "From when Kafka took a record until it was in Postgres: the oldest of each batch.",
+            {
+                "median": quantile(0.5, "event_age_seconds"),
+                "p99": quantile(0.99, "event_age_seconds"),
+            },
+            "s",
+            width=6,
         ),
         graph(
             "Lag in seconds",
@@ -281,17 +306,22 @@ def _skyward() -> list[Panel]:
     return [
         graph(
             "Requests",
-            "Rate: what Skyward is asked, by operation.",
-            {"{{operation}}": f"{rate('requests_total', 'operation')} > 0"},
+            "Rate: what Skyward is asked; all that only reads is one.",
+            {
+                "{{operation}}": rate("requests_total", "operation", f'{JOB}, operation!~"get_.*"'),
+                "reads": rate("requests_total", "job", f'{JOB}, operation=~"get_.*"'),
+            },
             "reqps",
             stacked=True,
         ),
         graph(
             "Answers that are no success",
             "Errors: by HTTP status, or why there was none. 404 on a read may be normal.",
-            {"{{code}}": rate("requests_total", "code", f'{JOB}, code!~"2.."') + " > 0"},
+            {
+                "{{code}}": rate("requests_total", "code", f'{JOB}, code!~"2.."') + " > 0",
+                "all": rate("requests_total", "job", f'{JOB}, code!~"2.."'),
+            },
             "reqps",
-            stacked=True,
         ),
         graph(
             "Time to answer",

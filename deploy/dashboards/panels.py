@@ -18,6 +18,8 @@ DATASOURCE: Final = shapes.DataSourceRef(type_val="prometheus", uid="${datasourc
 GREEN, YELLOW, ORANGE, RED, BLUE, GREY = "green", "yellow", "orange", "red", "blue", "text"
 
 _COLUMNS: Final = 24
+# A day's increase is estimated from its samples and seldom a whole number.
+_COUNTS: Final = ("none", "locale")
 
 Panel = stat.Panel | table.Panel | timeseries.Panel
 
@@ -70,6 +72,8 @@ def number(
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .with_target(query(expr, now=True))
     )
+    if unit in _COUNTS:
+        panel = panel.decimals(0)
     return panel.mappings([_texts(texts)]) if texts else panel
 
 
@@ -113,6 +117,8 @@ def graph(
     )
     if least is not None:
         panel = panel.min(least)
+    if unit == "none":
+        panel = panel.axis_soft_max(1)
     if stacked:
         panel = panel.stacking(common.StackingConfig().mode(shapes.StackingMode.NORMAL))
     if steps:
@@ -141,6 +147,8 @@ class Column:
         self.expr: Final = expr
         self.properties: Final[list[parts.DynamicConfigValue]] = []
         self._add("unit", unit)
+        if unit in _COUNTS:
+            self._add("decimals", 0)
         if steps:
             self._add("thresholds", _thresholds(steps).build())
         if texts:
@@ -162,7 +170,7 @@ def rows_of(
     columns: Sequence[Column],
     *,
     sorted_by: Sequence[str],
-    height: int = 10,
+    height: int = 8,
     link: tuple[str, str] | None = None,
 ) -> table.Panel:
     """A row for each value of ``label``; worst first by the columns of ``sorted_by``.

@@ -1,7 +1,8 @@
 """What "tonight" means in PromQL: where each district's run stands, and whether all is safe.
 
 The vector of ``state`` has one value a district. The deadline is two hours after the cutoff,
-as in the alert PassbackFlushMissedDeadline.
+as in the alert PassbackFlushMissedDeadline. For half a day a night counts as tonight; then the
+next one is to come.
 """
 
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from deploy.dashboards.panels import BLUE, GREEN, GREY, ORANGE, RED, Texts
 
 DEADLINE: Final = 7200
+TONIGHT: Final = 43_200
 LATE, FAILED, ZEROS, DUE, DONE, WAITING, PAUSED = 5, 4, 3, 2, 0, 1, -1
 
 STATES: Final[Texts] = {
@@ -41,8 +43,11 @@ class Tonight:
         self.late: Final = f"time() - {following} > {DEADLINE}"
         self.due: Final = f"time() - {following} >= 0"
         self.failed: Final = f"(({cutoff} > {success}) and ({following} > time())) unless {paused}"
-        self.done: Final = f"({success} >= {cutoff}) and (time() - ({cutoff} > 0) < 86400)"
-        self.coming: Final = f"({following} > time()) and ({following} - time() < 86400)"
+        self.done: Final = f"({success} >= {cutoff}) and (time() - ({cutoff} > 0) < {TONIGHT})"
+        self.coming: Final = (
+            f"({following} > time()) and ({following} - time() < 86400)"
+            f" unless ({self.done}) unless ({self.failed}) unless ({paused})"
+        )
         self.state: Final = " or ".join(
             f"(({which}) * 0 + {value})"
             for which, value in (

@@ -225,4 +225,3 @@ async def test_a_stuck_consumer_is_dead_after_three_minutes_and_not_before(town:
         # What the kubelet then does ends it in order, within its grace period.
         daemon.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(daemon.wait, 60) == 0
-        return

@@ -74,11 +74,12 @@ def watched_night(town: Town, prometheus: str) -> Iterator[Watched]:
     with _scraping(town, prometheus) as url:
         began = time.time()
         with asyncio.Runner() as runner:
-            runner.run(_night(town))
-        yield Watched(url, began, time.time())
+            ended = runner.run(_night(town))
+        yield Watched(url, began, ended)
 
 
-async def _night(town: Town) -> None:
+async def _night(town: Town) -> float:
+    """Returns when it ended; what the daemon exported is stale soon after."""
     assert town.passback("migrate").returncode == 0
     with town.daemon():
         await until(lambda: any(line["event"] == "started" for line in town.log()))
@@ -93,6 +94,7 @@ async def _night(town: Town) -> None:
         await until(lambda: _ended(town, "seaside") and _ended(town, "riverside"), seconds=60)
         # The districts' gauges are read every 15 s.
         await asyncio.sleep(20)
+        return time.time()
 
 
 def _ended(town: Town, district: str) -> bool:

@@ -39,7 +39,7 @@ def test_the_night_is_told_as_it_was(watched: Watched) -> None:
     }
     assert told == {
         "Is tonight safe?": "2",
-        "To come": "5",
+        "To come": "1",
         "Running or due": "0",
         "Late": "0",
         "Zeros held": told["Zeros held"],
