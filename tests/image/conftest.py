@@ -3,15 +3,18 @@
 import json
 import os
 import subprocess
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from consumer.sandbox.kafka import Kafka
+from consumer.sandbox.postgres import Postgres
 from consumer.sandbox.roster import read_roster, with_grading_periods
 from consumer.sandbox.schoolday import SCHOOL
 from consumer.sandbox.skyward import StandIn
@@ -66,8 +69,21 @@ def inspected(image: str) -> dict[str, Any]:
 
 
 @pytest.fixture
+async def empty_database_url(postgres_server: Postgres) -> AsyncIterator[str]:
+    """The URL of a database without a schema."""
+    name = f"empty_{uuid.uuid4().hex}"
+    admin = await asyncpg.connect(postgres_server.url())
+    try:
+        await admin.execute(f"CREATE DATABASE {name}")
+        yield postgres_server.url(name)
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
 async def town(
-    tmp_path: Path, database_url: str, kafka_broker: Kafka, topic_prefix: str, image: str
+    tmp_path: Path, empty_database_url: str, kafka_broker: Kafka, topic_prefix: str, image: str
 ) -> AsyncIterator[TownInTheImage]:
     """The packaged school in a stand-in Skyward; nothing is applied, and no daemon runs."""
     today = datetime.now(ZONE).date()
@@ -76,7 +92,7 @@ async def town(
         SCHOOL / "district", tmp_path / "journal", today=today, district="lakeside"
     ) as standin:
         town = TownInTheImage(
-            tmp_path, database_url, kafka_broker, topic_prefix, standin, roster, image=image
+            tmp_path, empty_database_url, kafka_broker, topic_prefix, standin, roster, image=image
         )
         await town.found()
         yield town
