@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 
 from consumer.sandbox.oracle_reading import Unreadable, envelope, moment_of
 from consumer.sandbox.otus import Record
+
+_CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 
 Place = tuple[str, int, int]
 """Topic with its prefix, partition, offset."""
@@ -59,6 +61,9 @@ def read_published(placed: Iterable[tuple[Record, Place]]) -> Iterator[Published
             yield Published(record.topic, key, place, None, None, None, is_readable=False)
         else:
             version = data["version"]
+            appended = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+            if at > appended + _CLOCK_TOLERANCE:
+                at = appended
             yield Published(record.topic, key, place, version, at.astimezone(UTC), data)
 
 

@@ -86,27 +86,29 @@ class DisturbedNight:
         nights = self.nights
         stored = [w["sourcedId"] for w in nights.writes() if w["seq"] > after and w["stored"]]
         return Ending(
-            gradebook=sorted(map(_plainly, nights.skyward.gradebook()), key=str),
-            rows={
-                table: await self._rows(table, columns)
-                for table, columns in (
-                    ("grade", _GRADE),
-                    ("line_item", "assessment_id, class_id, sourced_id, posted, refused"),
-                    ("flush_run", _RUN),
-                    ("district", _DISTRICT),
-                )
-            },
+            gradebook=sorted(map(plainly, nights.skyward.gradebook()), key=str),
+            rows=await rows_of(self.direct),
             failures=len(time.failures),
             repeated=len(stored) - len(set(stored)),
             attempts=time.reports,
         )
 
-    async def _rows(self, table: str, columns: str) -> list[tuple[Any, ...]]:
-        rows = await self.direct.fetch(f"SELECT {columns} FROM {table} ORDER BY 1, 2")
-        return [tuple(row) for row in rows]
+
+async def rows_of(pool: Pool) -> dict[str, list[tuple[Any, ...]]]:
+    """What the store says of a night, moments of the wall clock left out, by table."""
+    return {
+        table: [tuple(r) for r in await pool.fetch(f"SELECT {columns} FROM {table} ORDER BY 1, 2")]
+        for table, columns in (
+            ("grade", _GRADE),
+            ("line_item", "assessment_id, class_id, sourced_id, posted, refused"),
+            ("flush_run", _RUN),
+            ("district", _DISTRICT),
+        )
+    }
 
 
-def _plainly(line: dict[str, Any]) -> dict[str, Any]:
+def plainly(line: dict[str, Any]) -> dict[str, Any]:
+    """One object of the gradebook without the moment of its writing."""
     return {name: one for name, one in line.items() if name != "dateLastModified"}
 
 

@@ -1,0 +1,53 @@
+"""A night that ends at each of its awaits, one after the other, in both ways."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumer.flush import sending
+from consumer.gradebook import Kind, Outcome
+from consumer.skyward import Skyward
+from tests.integration.interrupted import Interrupted, Way, interrupted
+from tests.integration.test_interrupted_nights import clauses_broken, cut_at_each
+from tests.slow.table import Row, Table
+
+
+@pytest.fixture
+def night(tmp_path: Path, database_url: str) -> Iterator[Interrupted]:
+    with interrupted(tmp_path, database_url) as built:
+        yield built
+
+
+@pytest.mark.parametrize("way", ["kill", "stop"])
+def test_a_night_that_ends_at_each_await(night: Interrupted, table: Table, way: Way) -> None:
+    points, repeats = cut_at_each(night, way, every=1)
+    how = "SIGKILL" if way == "kill" else "told to stop"
+    table.add(
+        Row(
+            f"intake and flush end at each of their awaits: {how}",
+            points,
+            0,  # Any other ending than the undisturbed one fails.
+            0,
+            repeats,
+            None,
+            "builds that store offsets first, settle first, or make up ids end otherwise",
+        )
+    )
+    assert points > 150
+
+
+def test_a_build_that_settles_before_it_sends_is_noticed(
+    night: Interrupted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Skyward.put_result
+
+    async def settle_first(self: sending.Sending, portion: Any, posting: Any) -> Outcome:
+        outcome = Outcome(Kind.POST, status=201)
+        self._park_or_settle(portion, posting.decided, outcome, posting)
+        await self._settle()
+        return await kept(self._skyward, posting.result)
+
+    monkeypatch.setattr(sending.Sending, "_put_result", settle_first)
+    assert "store_believes" in clauses_broken(night, range(100, 220, 10))
