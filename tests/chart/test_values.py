@@ -4,9 +4,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from zoneinfo import available_timezones
 
 import helm_python as helm
 import pytest
+from pydantic import ValidationError
 
 from consumer.district import District
 from consumer.district import Skyward as SkywardSettings
@@ -123,7 +125,7 @@ _DISTRICTS_EXTERNAL = merged(
         },
     ),
 )
-_FILE = {
+_FILE: dict[str, Any] = {
     "district": "lakeside",
     "name": "Lakeside",
     "timezone": "America/Chicago",
@@ -137,6 +139,8 @@ _FILE = {
     },
     "categories": {"Quiz": "cat-test"},
 }
+
+_SKYWARD = {name: value for name, value in _FILE["skyward"].items() if not name.endswith("_file")}
 
 # Another value than the default, where "another" is not plain, and what has to be true before.
 OTHER: dict[str, Any] = {
@@ -161,6 +165,7 @@ OTHER: dict[str, Any] = {
     "districts.credentials.inline": {"lakeside.key": "k"},
     "districts.files": {"lakeside": _FILE},
     "districts.configMaps": ["others"],
+    "districts.secrets": ["others"],
     "resources.requests.cpu": "2",
     "resources.memory": "3Gi",
     "autoscaling.horizontal.metrics": [_METRIC, _METRIC],
@@ -194,6 +199,7 @@ NEEDS: dict[str, Values] = {
     "credentials.inline": merged(_INLINE, _SASL),
     "districts.files": _DISTRICTS,
     "districts.configMaps": _DISTRICTS,
+    "districts.secrets": _DISTRICTS,
     "districts.credentials": _DISTRICTS,
     "districts.credentials.externalSecret": _DISTRICTS_EXTERNAL,
     "districts.credentials.inline": merged(
@@ -297,6 +303,22 @@ def test_a_district_in_the_values_has_the_settings_of_a_district_file() -> None:
         assert model is not None
         fields = getattr(model, "model_fields")  # noqa: B009 - typed as any type
         assert set(district["properties"][name]["properties"]) == set(fields)
+
+
+def test_every_zone_with_a_place_is_taken_and_a_cutoff_as_a_district_file_takes_it() -> None:
+    district = SCHEMA["$defs"]["district"]["properties"]
+    zone = re.compile(district["timezone"]["pattern"])
+    places = {name for name in available_timezones() if "/" in name} | {"UTC"}
+    assert [name for name in places if not zone.search(name)] == []
+    cutoff = re.compile(district["cutoff"]["pattern"])
+    times = [f"{h:02}:{m:02}" for h in range(26) for m in (0, 7, 59, 60)] + ["22:00:30", "9:00"]
+    for one in times:
+        try:
+            District.model_validate(_FILE | {"cutoff": one, "skyward": _SKYWARD})
+        except ValidationError:
+            assert not cutoff.search(one), one
+        else:
+            assert cutoff.search(one), one
 
 
 def test_each_setting_of_the_process_can_be_set() -> None:

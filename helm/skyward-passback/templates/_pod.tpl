@@ -113,6 +113,10 @@
       - configMap:
           name: {{ . }}
       {{- end }}
+      {{- range .Values.districts.secrets }}
+      - secret:
+          name: {{ . }}
+      {{- end }}
       - secret:
           name: {{ include "passback.districtCredentialsSecret" . }}
 {{- end }}
