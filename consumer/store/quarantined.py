@@ -152,7 +152,8 @@ async def _replay_page(
 async def discard(pool: Pool, ids: Sequence[int], now: datetime) -> list[int]:
     """Deletes these events unread, with an audit row; nothing where one of them is not there.
 
-    Returns the ids that are not there.
+    Returns the ids that are not there. An audit row, which stays, names a district only where
+    one of that id was applied: an unreadable key may hold anything, a person's name too.
     """
     async with pool.acquire() as connection, connection.transaction():
         rows = await connection.fetch(
@@ -163,10 +164,16 @@ async def discard(pool: Pool, ids: Sequence[int], now: datetime) -> list[int]:
         if missing:
             return missing
         await connection.execute("DELETE FROM quarantine WHERE id = ANY($1)", list(ids))
+        applied = await connection.fetch(
+            "SELECT district_id FROM district WHERE district_id = ANY($1)",
+            [one.district_id for one in found],
+        )
+        known = {row["district_id"] for row in applied}
         for one in found:
             where = {"topic": one.topic, "partition": one.partition, "offset": one.offset}
+            district_id = one.district_id if one.district_id in known else ""
             await write_audit(
-                connection, one.district_id, now, "quarantine_discard", {"id": one.id, **where}
+                connection, district_id, now, "quarantine_discard", {"id": one.id, **where}
             )
     return []
 

@@ -58,20 +58,19 @@ async def purge_unclaimed(pool: Pool, before: datetime, now: datetime) -> int:
     """Deletes events in quarantine from before ``before`` that no applied district claims.
 
     Their keys name no district, one that was never applied, or one that was removed; they hold
-    names and grades like all others. Returns how many.
+    names and grades like all others. Returns how many. The audit row names none of them: what
+    stands in such a key may be a person's name, and audit rows stay.
     """
     total = 0
     for row in await pool.fetch(_UNCLAIMED, before):
-        district_id, count = row["district_id"], 0
-        while deleted := await _deleted(pool, _OLD["quarantined"], district_id, before):
-            count += deleted
+        while deleted := await _deleted(pool, _OLD["quarantined"], row["district_id"], before):
+            total += deleted
             if deleted < _ROWS:
                 break
-        if count:
-            async with pool.acquire() as connection:
-                detail = {"before": before.isoformat(), "quarantined": count}
-                await write_audit(connection, district_id, now, "purge", detail)
-        total += count
+    if total:
+        async with pool.acquire() as connection:
+            detail = {"before": before.isoformat(), "quarantined": total}
+            await write_audit(connection, "", now, "purge", detail)
     return total
 
 

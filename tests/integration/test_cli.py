@@ -596,6 +596,22 @@ def test_discarding_is_all_or_nothing(operator: Operator) -> None:
     assert operator.answer("quarantine", "list") == []
 
 
+def test_the_audit_of_a_discard_names_a_district_and_nobody_else(operator: Operator) -> None:
+    operator.apply()
+    recorded(operator, wait=(unreadable(7, b"Anna Smith/a-1/c-7/lakeside", b"{"),))
+    recorded(operator, wait=(unreadable(8, b"lakeside/a-1/c-7/s-2", b"{"),))
+    ids = [str(one["id"]) for one in operator.answer("quarantine", "list")]
+    assert operator.passback("quarantine", "discard", *ids) == 0
+
+    async def audited(pool: Pool) -> list[tuple[str, int]]:
+        rows = await pool.fetch(
+            "SELECT * FROM audit WHERE action = 'quarantine_discard' ORDER BY id"
+        )
+        return [(row["district_id"], row["detail"]["offset"]) for row in rows]
+
+    assert operator.store(audited) == [("", 7), ("lakeside", 8)]
+
+
 # -- the process ----------------------------------------------------------------------------
 
 

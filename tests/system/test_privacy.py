@@ -280,6 +280,8 @@ async def test_canaries_are_seen_where_they_are_asked_for_and_nowhere_else(
     payloads = [await _said("quarantine", "show", str(w["id"]), "--payload") for w in waiting]
     assert canaries_in("".join(payloads)) == [*CANARIES[:5], "73.0625"]
 
+    ids = [str(one["id"]) for one in waiting]
+    seen["quarantine discard"] = await _said("quarantine", "discard", *ids)
     await _fetch(town, f'UPDATE district SET settings = settings || \'{{"cutoff": "{NAME}"}}\'')
     for command in (("report", town.district), ("flush", town.district), ("district", "list")):
         seen[f"{command} on settings that are none"] = await _said(*command)
@@ -292,7 +294,9 @@ async def test_canaries_are_seen_where_they_are_asked_for_and_nowhere_else(
     seen["a database that is away"] = await _said("runs", town.district)
     assert "127.0.0.1:1" in seen["a database that is away"]
 
-    # Nobody else sees anything.
+    # Nobody else sees anything, nor does it stay where nothing is ever deleted.
+    seen["the audit"] = repr(await _fetch(town, "SELECT * FROM audit"))
+    assert seen["the audit"].count("quarantine_discard") == len(waiting)
     assert {where: found for where, text in seen.items() if (found := canaries_in(text))} == {}
     keys = SealingKeys.from_file(town.directory / "sealing.key")
     assert {line["student"] for line in log} == {
