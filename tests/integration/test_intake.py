@@ -492,7 +492,10 @@ async def test_two_replicas_share_the_partitions_and_one_takes_over_from_the_oth
             await topics.publish(graded(f"s-{n}") for n in range(100))
             await until(lambda: bool(one.assigned and other.assigned))
             await topics.until_recorded(pool)
+            assert one.speaks_for_all != other.speaks_for_all
+        assert (other.assigned, other.speaks_for_all) == (None, False)
         await until(lambda: one.assigned == 12)
+        assert one.speaks_for_all
         await topics.publish(graded(f"s-{n}", version=2, score="9") for n in range(100))
         await topics.until_recorded(pool)
     assert await scores(pool) == {f"s-{n}": (2, 9) for n in range(100)}
