@@ -316,6 +316,8 @@ class Daemon:
             except UNAVAILABLE as error:
                 self._health.postgres_answers = False
                 self._log.error("postgres_unavailable", exc_info=error)
+                # Those that a failover left hanging are found out one by one, or not at all.
+                await self._pool.expire_connections()
                 await asyncio.sleep(2)
             else:
                 await asyncio.sleep(seconds)

@@ -254,6 +254,7 @@ class Intake:
     async def _wait_for_postgres(self, consumer: AIOKafkaConsumer, error: BaseException) -> None:
         self._log.error("postgres_unavailable", exc_info=error)
         self.paused = True
+        await self._pool.expire_connections()
         try:
             for attempt in itertools.count():
                 # Polling while paused brings nothing and keeps this replica in its group.

@@ -90,6 +90,8 @@ class Flusher:
         except asyncio.CancelledError:
             raise
         except BaseException:
+            # The lease is given back on another connection than the one that may hang.
+            await self.pool.expire_connections()
             inside.cancel()
             raise
 
