@@ -51,6 +51,7 @@ class Proxy:
         self._open: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._cuts: list[_Cut] = []
+        self._stranded: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -94,6 +95,13 @@ class Proxy:
         self._call(self._cuts.clear)
         self.flow()
         self.accept()
+
+    def strand(self) -> None:
+        """Carries nothing more on the connections that are open, and tells neither side.
+
+        So a failover leaves them that takes an address away. New ones are carried.
+        """
+        self._call(lambda: self._stranded.update(self._open))
 
     def hang(self) -> None:
         """Holds all bytes back, on new connections too; nobody learns that nothing arrives."""
@@ -170,6 +178,7 @@ class Proxy:
         finally:
             if pair is not None:
                 self._open.discard(pair)
+                self._stranded.discard(pair)
             client.close()
             self._tasks.discard(task)
 
@@ -183,6 +192,8 @@ class Proxy:
         try:
             while chunk := await reader.read(self._most()):
                 await self._flows.wait()
+                if pair in self._stranded:
+                    continue
                 if self._is_cut(way, chunk):
                     self._cut_one(pair)
                     return

@@ -36,7 +36,10 @@ PACE: Final = Pace(
 
 @dataclass
 class County:
-    """``standing`` are the districts by name; ``reports`` and ``ended`` what came of their runs."""
+    """``standing`` are the districts by name; ``reports`` and ``ended`` what came of their runs.
+
+    ``everybody``: the one Skyward that all share, where each has none of its own.
+    """
 
     pool: Pool
     network: Network
@@ -47,6 +50,7 @@ class County:
     reports: list[RunReport] = field(default_factory=list)
     failures: list[tuple[str, Exception]] = field(default_factory=list)
     ended: dict[str, float] = field(default_factory=dict)
+    everybody: StandInDistrict | None = None
 
     async def found(self, names: Iterable[str], grades: int) -> None:
         """Districts with one quiz each, of which so many students have an 8."""
@@ -89,16 +93,8 @@ class County:
             self.reports.append(report)
             self.ended[report.district_id] = loop.time() - began
 
-        flusher = Flusher(
-            pool=self.pool,
-            holder="test",
-            connect=self._connect,
-            await_intake=_caught_up,
-            now=lambda: self.now,
-            counted=lambda district, tally: None,
-        )
         schedule = Schedule(
-            flusher,
+            self.flusher(),
             PACE,
             lambda district: nullcontext(),
             finished,
@@ -108,6 +104,16 @@ class County:
             await schedule.start_due()
             await asyncio.sleep(0.05)
         assert await schedule.stop(10)
+
+    def flusher(self) -> Flusher:
+        return Flusher(
+            pool=self.pool,
+            holder="test",
+            connect=self._connect,
+            await_intake=_caught_up,
+            now=lambda: self.now,
+            counted=lambda district, tally: None,
+        )
 
     async def again(self) -> None:
         """The same evening anew: nothing sent, everything due."""
@@ -139,7 +145,7 @@ class County:
 
     @asynccontextmanager
     async def _connect(self, stored: Any, district: District) -> AsyncIterator[Skyward]:
-        one = self.standing[district.district]
+        one = self.everybody or self.standing[district.district]
         async with Skyward.connect(
             district.skyward,
             one.client_id,

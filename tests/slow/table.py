@@ -15,6 +15,85 @@ received; a row is written anew by its own test. *Lost* and *doubled* count valu
 and must be 0. *Repeated* counts writes that Skyward took once more after an outcome that was
 unknown, which changes nothing. *Recovered* is the longest of all rounds, from the end of the fault.
 """
+_ELSEWHERE = """\
+## Shown by `make test`
+
+Whole nights, or a whole intake, too; each ends in the state of a run on which nothing happened, and
+most have a build beside them that is broken on purpose and is noticed.
+
+| fault | where it is shown |
+|---|---|
+"""
+_ORDINARY = {
+    "daylight saving both ways, half-hour zones: eight zones, four nights each": (
+        "test_the_clock.py::"
+        "test_each_night_over_a_change_of_the_clock_sends_what_changed_up_to_its_instant"
+    ),
+    "a cutoff missed by hours of downtime": (
+        "test_the_clock.py::test_a_cutoff_missed_by_hours_of_downtime_sends_the_same_set_late"
+    ),
+    "cutoffs missed by days of downtime": (
+        "test_the_clock.py::"
+        "test_cutoffs_missed_by_days_of_downtime_have_one_run_each_in_their_order"
+    ),
+    "a run longer than its window": (
+        "test_the_clock.py::"
+        "test_a_run_longer_than_its_window_ends_and_the_next_night_sends_the_rest"
+    ),
+    "replicas whose clocks are three hours apart": (
+        "test_the_clock.py::test_replicas_whose_clocks_are_hours_apart_send_each_value_once"
+    ),
+    "events stamped in the future": (
+        "test_the_clock.py::"
+        "test_a_time_more_than_five_minutes_ahead_of_its_record_counts_as_the_records"
+    ),
+    "32 things that a Skyward does and stops doing, each alone": (
+        "test_skyward_storms.py::test_what_passes_in_a_night_leaves_the_night_as_if_it_had_not_been"
+    ),
+    "what lasts a whole night, a 200 that stored nothing among it": (
+        "test_skyward_storms.py::test_what_outlasts_a_nights_patience_goes_with_the_next"
+    ),
+    "twelve refusals": (
+        "test_skyward_storms.py::"
+        "test_what_is_refused_is_kept_back_alone_and_goes_when_its_payload_changes"
+    ),
+    "a token that expires in mid-run": (
+        "test_skyward_storms.py::"
+        "test_a_token_that_expires_in_mid_run_is_got_anew_and_nothing_else_happens"
+    ),
+    "the token endpoint down while the API is up": (
+        "test_skyward_storms.py::"
+        "test_a_token_endpoint_that_is_down_when_the_token_expires_delays_the_night"
+    ),
+    "a secret regenerated in mid-run": (
+        "test_skyward_storms.py::"
+        "test_a_secret_that_is_regenerated_in_mid_run_stops_the_district_and_keeps_its_queue"
+    ),
+    "a class that is forbidden": (
+        "test_skyward_storms.py::test_a_class_that_is_forbidden_stops_no_other_and_goes_when_it_may"
+    ),
+    "the connection lost at each commit, before it or with its answer": (
+        "test_postgres_lost.py::"
+        "test_a_night_that_loses_postgres_at_any_of_its_commits_ends_as_if_it_had_not"
+    ),
+    "ten SQLSTATEs at seven tables, in a run": (
+        "test_postgres_lost.py::"
+        "test_a_night_in_which_postgres_refuses_a_write_ends_as_if_it_had_not"
+    ),
+    "ten SQLSTATEs in a row, in intake": (
+        "test_intake_disturbed.py::"
+        "test_whatever_postgres_refuses_for_a_while_costs_intake_a_pause_and_nothing_else"
+    ),
+    "a batch's commit cut off, or its answer lost": (
+        "test_intake_disturbed.py::test_a_batch_whose_commit_is_cut_off_is_recorded_once"
+    ),
+    "Postgres killed and restarted in mid-intake": (
+        "test_intake.py::test_a_postgres_killed_and_restarted_in_mid_intake_loses_nothing"
+    ),
+    "Kafka killed and restarted in mid-intake": (
+        "test_intake.py::test_a_kafka_killed_and_restarted_in_mid_intake_loses_nothing"
+    ),
+}
 _COLUMNS = "| fault | rounds | lost | doubled | repeated | recovered | how it was seen |"
 
 
@@ -45,15 +124,21 @@ class Table:
     @classmethod
     def read(cls) -> Self:
         found = FILE.read_text().splitlines() if FILE.exists() else []
+        found = [line for line in found if line.count(" | ") == len(fields(Row)) - 1]
         rows = [line for line in found if re.match(r"\| (?!fault |---)", line)]
         return cls({line.split("|")[1].strip(): line for line in rows})
 
-    def add(self, row: Row) -> None:
-        """Keeps the row; fails where something was lost or doubled."""
-        self.lines[row.fault] = row.line()
+    @classmethod
+    def add(cls, row: Row) -> None:
+        """Writes the row into the file; fails where something was lost or doubled."""
+        table = cls.read()  # Others may have written meanwhile.
+        table.lines[row.fault] = row.line()
+        table.write()
         assert (row.lost, row.doubled) == (0, 0), row
 
     def write(self) -> None:
         rule = "|" + "---|" * len(fields(Row))
         rows = [self.lines[fault] for fault in sorted(self.lines)]
-        FILE.write_text("\n".join([_HEAD, _COLUMNS, rule, *rows]) + "\n")
+        ordinary = [f"| {fault} | `{test}` |" for fault, test in _ORDINARY.items()]
+        head = [_HEAD, _COLUMNS, rule, *rows, "", _ELSEWHERE.rstrip(), *ordinary]
+        FILE.write_text("\n".join(head) + "\n")

@@ -42,7 +42,7 @@ def doubled(ending: Ending) -> int:
 
 @pytest.mark.parametrize("way", ["request", "answer"])
 async def test_a_night_that_loses_postgres_at_any_of_its_statements(
-    night: DisturbedNight, table: Table, way: Way
+    night: DisturbedNight, table: type[Table], way: Way
 ) -> None:
     whole = await night.run()
     endings = await cut_at_each(night, way, b"")
@@ -63,7 +63,7 @@ async def test_a_night_that_loses_postgres_at_any_of_its_statements(
 
 
 async def test_storms_of_skyward(
-    night: DisturbedNight, table: Table, monkeypatch: pytest.MonkeyPatch
+    night: DisturbedNight, table: type[Table], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nights on which several things go wrong at once, and one after them on which nothing does."""
     monkeypatch.setattr(reading_back, "_PAUSE", 0.01)
@@ -99,7 +99,7 @@ async def test_storms_of_skyward(
     )
 
 
-async def test_a_real_deadlock(night: DisturbedNight, table: Table) -> None:
+async def test_a_real_deadlock(night: DisturbedNight, table: type[Table]) -> None:
     """Another session holds what the night wants, and wants what the night holds."""
     whole = await night.run()
     night.nights.skyward.configure(latency=0.02)
@@ -152,7 +152,7 @@ async def _rival(night: DisturbedNight) -> None:
 
 
 async def test_serialization_failures(
-    night: DisturbedNight, table: Table, postgres_server: Postgres
+    night: DisturbedNight, table: type[Table], postgres_server: Postgres
 ) -> None:
     """A database whose transactions are serializable, and somebody who writes in between."""
     whole = await night.run()

@@ -28,7 +28,7 @@ DISORDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.timeout(900)
 async def test_one_bad_district_among_fifty(
-    tmp_path: Path, database_url: str, table: Table
+    tmp_path: Path, database_url: str, table: type[Table]
 ) -> None:
     async with county(tmp_path, database_url, patience=2) as fifty:
         await fifty.found([f"district-{n:02}" for n in range(50)], grades=8)

@@ -1,0 +1,25 @@
+"""deploy/reliability.md names tests, and they exist."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_test_that_the_table_names_is_there() -> None:
+    named = re.findall(
+        r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "deploy/reliability.md").read_text()
+    )
+    assert len(named) > 10
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / "tests" / "integration" / file).read_text(), test
+
+
+def test_no_row_of_the_table_lost_or_doubled_anything() -> None:
+    rows = re.findall(
+        r"^\| [^|]+ \| \d+ \| (\d+) \| (\d+) \|",
+        (ROOT / "deploy/reliability.md").read_text(),
+        re.MULTILINE,
+    )
+    assert len(rows) > 5
+    assert set(rows) == {("0", "0")}
