@@ -297,7 +297,7 @@ async def test_slow_dns_of_many_districts_holds_up_no_other(
 
     def ask(host: Any, port: Any, *rest: Any, **more: Any) -> Any:
         if str(host).startswith("slow-"):
-            time.sleep(2)
+            time.sleep(8)
             raise socket.gaierror(socket.EAI_AGAIN, "try again")
         return real(host, port, *rest, **more)
 
@@ -310,7 +310,7 @@ async def test_slow_dns_of_many_districts_holds_up_no_other(
         await asyncio.sleep(0.1)
         began = time.monotonic()
         outcome, _ = await put(network, f"http://localhost:{skyward.port}")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         assert outcome.kind is Kind.POST
         for task in slow:
             task.cancel()

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from time import perf_counter
+from time import process_time
 from typing import Any, Final
 
 import pytest
@@ -473,9 +473,9 @@ def test_the_order_of_the_steps_makes_no_difference_to_a_title(title: str) -> No
 @pytest.mark.parametrize("marks", ["\u0315\u0300", "\u0301", "\u1fef\u0327\u0323", " \u0315\u0300"])
 def test_no_title_takes_long(marks: str) -> None:
     """A million marks in the wrong order took minutes to be sorted, of every replica's intake."""
-    began = perf_counter()
+    began = process_time()
     title = normalised_title("a" + marks * (1_000_000 // len(marks.encode())))
-    assert perf_counter() - began < 0.5
+    assert process_time() - began < 0.5
     assert 50 <= len(title) <= 1000
 
 

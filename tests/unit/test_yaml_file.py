@@ -39,9 +39,9 @@ def test_what_settings_need_is_read() -> None:
 
 @pytest.mark.parametrize("bomb", [LAUGHS, MERGES, LAUGHS + "\n? *a9\n: key"])
 def test_aliases_that_multiply_are_refused_before_they_are_written_out(bomb: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert "aliases are written out" in refused(bomb)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: *a}", "a: &a\n  ? *a\n  : x"])
@@ -51,15 +51,15 @@ def test_an_alias_of_itself_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
 def test_depth_is_bounded(opening: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert "nested more than 20 deep in line 2" in refused("# a comment\n" + opening * 20_000)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_the_number_of_values_is_bounded() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert "more than 50000 values" in refused("- \n" * (LARGEST // 3))
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize(
