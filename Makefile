@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo test watch pictures check dashboards events reasons fuzz audit sbom image image-test image-base chart manifests lock clean
+.PHONY: help install demo test watch pictures mutants check dashboards events reasons fuzz audit sbom image image-test image-base chart manifests lock clean
 
 # A name on the PATH may be a shim for what is not installed, so each is asked.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -49,6 +49,15 @@ DRAW := deploy/dashboards/draw
 pictures: install ## draws deploy/pictures/ from a watched night (apt-get install prometheus chromium)
 	@cd $(DRAW) && npm ci --ignore-scripts --no-audit --no-fund && npx vite build
 	@$(BIN)/python -m pytest tests/watch/pictures.py
+
+mutants: $(INSTALLED) ## breaks the rules, cutoffs and OneRoster at 2000 places; 9 in 10 must be noticed
+	@rm -rf mutants && nice -n 10 $(BIN)/mutmut run
+	@$(BIN)/mutmut results
+	@$(BIN)/mutmut results --all true | awk 'sub(/\.x[^.]*: /, " ") { of[$$1]++; \
+	  killed[$$1] += $$2 == "killed" || $$2 == "timeout" } END { for (module in of) { \
+	  share = killed[module] / of[module]; few += share < 0.9; \
+	  printf "mutants: %s: %d of %d killed, %.1f %%\n", module, killed[module], of[module], \
+	  100 * share }; exit few > 0 || NR == 0 }'
 
 check: $(INSTALLED) ## format, lint, types, layers, locks
 	@echo "check: format" && $(BIN)/ruff format --quiet --check . || \
@@ -176,6 +185,6 @@ lock: ## writes the locks anew; UPGRADE=--upgrade takes newer versions
 	@$(COMPILE) --group fuzz --output-file $(LOCK_FUZZ)
 
 clean: ## removes what these targets made here
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf .venv build dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache
 	find consumer tests -name __pycache__ -prune -exec rm -rf {} +

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.cutoff import Cutoff, cutoff_on, cutoffs, jitter, manual_cutoff, next_cutoff
+from consumer.cutoff import (
+    Cutoff,
+    cutoff_on,
+    cutoffs,
+    jitter,
+    longest_gap,
+    manual_cutoff,
+    next_cutoff,
+)
 from consumer.district import District
 from tests.unit.builders import SETTINGS
 
@@ -74,6 +82,30 @@ def test_a_cutoff_is_an_instant_in_utc_with_its_service_date() -> None:
     cutoff = cutoff_on(district("America/Chicago"), date(2026, 11, 20))
     assert cutoff == Cutoff(date(2026, 11, 20), datetime(2026, 11, 21, 4, tzinfo=UTC))
     assert cutoff.at.tzinfo is UTC
+
+
+def test_every_second_that_the_clock_skips_is_cut_off_at_the_first_instant_after_them() -> None:
+    one, day = district("America/Chicago"), date(2026, 3, 8)
+    first_after = Cutoff(day, datetime(2026, 3, 8, 8, tzinfo=UTC))
+    for second in range(3600):
+        skipped = time(2, second // 60, second % 60)
+        assert cutoff_on(one.model_copy(update={"cutoff": skipped}), day) == first_after
+
+
+@pytest.mark.parametrize(
+    ("service_days", "days"),
+    [
+        (["mon", "tue", "wed", "thu", "fri", "sat", "sun"], 1),
+        (["mon", "tue", "wed", "thu", "fri"], 3),
+        (["mon", "fri"], 4),
+        (["sun", "tue"], 5),
+        (["fri"], 7),
+    ],
+)
+def test_the_longest_gap_is_the_longest_that_the_week_leaves_also_over_its_end(
+    service_days: list[str], days: int
+) -> None:
+    assert longest_gap(service_days) == timedelta(days=days)
 
 
 def test_nights_over_a_change_of_the_clock_are_23_and_25_hours_long() -> None:

@@ -98,6 +98,42 @@ def test_a_standard_reference_says_where_and_what_and_a_lean_one_only_which() ->
     assert result("1.1", "standard")["lineItem"]["type"] == "lineItem"
 
 
+def test_each_field_of_a_line_item_holds_what_it_is_named_for() -> None:
+    written = line_item("1.2", "standard")
+    ids = {n: written.pop(n)["sourcedId"] for n in list(written) if isinstance(written[n], dict)}
+    assert ids == {
+        "class": "class/1 ü",
+        "school": "school-1",
+        "category": "cat-1",
+        "gradingPeriod": "gp-1",
+        "academicSession": "gp-1",
+    }
+    assert written == {
+        "sourcedId": "li-1",
+        "status": "active",
+        "dateLastModified": "2026-11-21T04:05:06Z",
+        "title": "Łódź – essay 1",
+        "assignDate": "2026-11-02T08:00:00-06:00",
+        "dueDate": "2026-11-20T23:59:00-06:00",
+        "resultValueMin": 0,
+        "resultValueMax": 10,
+    }
+
+
+def test_each_field_of_a_result_holds_what_it_is_named_for() -> None:
+    written = result("1.1", "standard")
+    ids = {n: written.pop(n)["sourcedId"] for n in list(written) if isinstance(written[n], dict)}
+    assert ids == {"lineItem": "li-1", "student": "student-1"}
+    assert written == {
+        "sourcedId": "r-1",
+        "status": "active",
+        "dateLastModified": "2026-11-21T04:05:06Z",
+        "scoreStatus": "fully graded",
+        "score": 8.5,
+        "scoreDate": "2026-11-20",
+    }
+
+
 def test_the_days_are_read_in_the_districts_own_zone() -> None:
     assert line_item("1.2", "lean")["dueDate"] == "2026-11-20T23:59:00-06:00"
     for version, form in FORMS:
@@ -142,6 +178,30 @@ def test_flat_and_split_differ_only_in_1_2() -> None:
         paths = Paths("https://d", "1.1", style)
         assert paths.result("1") == "https://d/ims/oneroster/v1p1/results/1"
         assert paths.class_students("c") == "https://d/ims/oneroster/v1p1/classes/c/students"
+
+
+def test_the_path_of_the_base_url_stays_as_the_district_wrote_it() -> None:
+    for written in ("https://d/SISX", "https://d/a%20b", "https://d/v(1):x;y=2"):
+        url = Paths(f"{written}/", "1.1", "flat").result("1")
+        assert url == f"{written}/ims/oneroster/v1p1/results/1"
+
+
+def test_what_a_class_holds_lies_below_it() -> None:
+    paths = Paths("https://d", "1.2", "flat")
+    below = "https://d/ims/oneroster/v1p2/classes/c%2F1"
+    assert paths.class_line_items("c/1") == f"{below}/lineItems"
+    assert paths.class_results("c/1") == f"{below}/results"
+    assert paths.line_item_results("c/1", "l 1") == f"{below}/lineItems/l%201/results"
+
+
+@pytest.mark.parametrize(
+    ("sourced_id", "segment"), [(".", "%2E"), ("..", "%2E%2E"), ("...", "..."), ("\ud800", "%3F")]
+)
+def test_an_id_of_dots_or_of_half_a_character_is_a_segment_all_the_same(
+    sourced_id: str, segment: str
+) -> None:
+    url = Paths("https://d", "1.1", "flat").line_item(sourced_id)
+    assert url == f"https://d/ims/oneroster/v1p1/lineItems/{segment}"
 
 
 @given(st.text(min_size=1, max_size=40))

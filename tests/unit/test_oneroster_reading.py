@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 
 from consumer.gradebook import AcademicSession
 from consumer.oneroster import (
+    Category,
+    HeldResult,
+    SchoolClass,
     read_categories,
     read_class,
     read_classes,
     read_line_item,
+    read_line_items,
     read_result,
     read_results,
     read_sessions,
@@ -44,6 +48,155 @@ def test_an_ill_typed_row_is_dropped_and_counted() -> None:
         AcademicSession("gp-1", "gradingPeriod", True, date(2026, 8, 15), date(2026, 10, 30), "s-1")
     ]
     assert (page.seen, page.dropped) == (5, 4)
+
+
+TERM = {"sourcedId": "t-1", "startDate": "2026-08-15", "endDate": "2026-12-18"}
+
+
+@pytest.mark.parametrize("name", ["academicSessions", "gradingPeriods", "terms"])
+def test_sessions_are_read_under_each_name_that_servers_list_them_by(name: str) -> None:
+    page = read_sessions(body(**{name: [{**TERM, "type": "term"}]}))
+    assert page is not None
+    assert [row.sourced_id for row in page.rows] == ["t-1"]
+
+
+def test_a_session_without_a_type_is_of_the_kind_that_was_asked_for_or_dropped() -> None:
+    rows = body(terms=[TERM])
+    asked, unasked = read_sessions(rows, kind="term"), read_sessions(rows)
+    assert asked is not None
+    assert unasked is not None
+    assert [row.type for row in asked.rows] == ["term"]
+    assert (unasked.rows, unasked.dropped) == ([], 1)
+
+
+def test_what_follows_an_ill_typed_row_is_read() -> None:
+    page = read_users(body(students=[7, {"sourcedId": "u1"}]))
+    assert page is not None
+    assert (page.rows, page.dropped) == (["u1"], 1)
+
+
+def test_categories_are_read_with_their_title_and_whether_they_are_active() -> None:
+    page = read_categories(
+        body(
+            categories=[
+                {"sourcedId": "k1", "title": "Tests", "status": "active"},
+                {"sourcedId": "k2", "status": "tobedeleted"},
+                {"title": "nameless"},
+            ]
+        )
+    )
+    assert page is not None
+    assert page.rows == [Category("k1", "Tests", True), Category("k2", "", False)]
+
+
+def test_a_class_without_terms_has_none_and_says_its_school() -> None:
+    page = read_classes(
+        body(classes=[{"sourcedId": "c1", "school": {"sourcedId": "s1"}}, {"sourcedId": "c2"}])
+    )
+    assert page is not None
+    assert page.rows == [SchoolClass("c1", (), True, "s1"), SchoolClass("c2", (), True, None)]
+    gone = read_class(body(sourcedId="c3", status="tobedeleted"))
+    assert gone == SchoolClass("c3", (), False, None)
+
+
+def test_an_entity_without_its_envelope_is_read_as_well() -> None:
+    read = read_line_item(b"\xef\xbb\xbf" + body(sourcedId="li", title="Quiz"))
+    assert read is not None
+    assert (read.sourced_id, read.title) == ("li", "Quiz")
+
+
+def test_line_items_are_read_a_page_at_a_time() -> None:
+    page = read_line_items(body(lineItems=[{"sourcedId": "li-1"}, {"sourcedId": "li-2"}]))
+    assert page is not None
+    assert [row.sourced_id for row in page.rows] == ["li-1", "li-2"]
+
+
+def test_a_result_is_read_with_all_that_it_says() -> None:
+    row = {
+        "sourcedId": "r",
+        "lineItem": {"sourcedId": "li"},
+        "student": {"sourcedId": "s"},
+        "score": 8,
+        "scoreStatus": "fully graded",
+        "status": "tobedeleted",
+    }
+    assert read_result(body(result=row)) == HeldResult(
+        "r", "li", "s", Decimal(8), "fully graded", False
+    )
+    bare = read_result(body(result={"sourcedId": "r", "student": "s", "scoreStatus": 7}))
+    assert bare == HeldResult("r", None, "s", None, None, True)
+
+
+@pytest.mark.parametrize(
+    ("held", "score", "exempt", "shows"),
+    [
+        (("8", "fully graded", True), "8", False, True),
+        (("8.0", None, True), "8", False, True),
+        (("7", "fully graded", True), "8", False, False),
+        (("8", "fully graded", False), "8", False, False),
+        (("8", " Exempt ", True), "8", False, False),
+        ((None, "exempt", True), None, True, True),
+        (("0", "exempt", True), None, True, True),
+        ((None, None, True), None, True, False),
+        ((None, "exempt", False), None, True, False),
+    ],
+)
+def test_a_result_stands_as_it_was_sent_by_its_score_or_by_being_exempt(
+    held: tuple[str | None, str | None, bool], score: str | None, exempt: bool, shows: bool
+) -> None:
+    number, status, active = held
+    one = HeldResult("r", "li", "s", None if number is None else Decimal(number), status, active)
+    assert one.shows(None if score is None else Decimal(score), exempt) is shows
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (17, "17"),
+        (-1, "-1"),
+        (10**40 - 1, "9" * 40),
+        (10**40, None),
+        (True, None),
+        (1.5, None),
+        ("", None),
+        ("x", "x"),
+        ("x" * 255, "x" * 255),
+        ("x" * 256, None),
+        ("a\nb", None),
+    ],
+)
+def test_an_id_is_a_printable_text_of_at_most_255_or_a_whole_number(
+    written: object, read: str | None
+) -> None:
+    page = read_users(json.dumps([{"sourcedId": written}]).encode())
+    assert page is not None
+    assert page.rows == ([] if read is None else [read])
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (b'"8,5"', None),
+        (b'" 8.5 "', Decimal("8.5")),
+        (b"9" * 40, Decimal("9" * 40)),
+        (b"9" * 41, None),
+        (b"1e40", Decimal("1e40")),
+        (b"1e41", None),
+        (b"1e-40", Decimal("1e-40")),
+    ],
+)
+def test_a_number_has_at_most_40_digits_before_and_behind_the_point(
+    written: bytes, read: Decimal | None
+) -> None:
+    found = read_result(b'{"sourcedId":"r","student":"s","score":%b}' % written)
+    assert found is not None
+    assert found.score == read
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]"])
+def test_an_object_in_a_list_counts_as_one_value_for_itself(value: bytes) -> None:
+    page = b"[" + b",".join([value] * 600_000) + b"]"
+    assert read_users(page) is None
 
 
 def test_a_body_that_is_no_list_of_its_kind_is_none() -> None:

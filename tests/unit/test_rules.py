@@ -5,6 +5,7 @@ order, at the cutoff of 20 November 2026 in Chicago), and what comes of it.
 """
 
 import unicodedata
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import combinations
 from typing import Any, Final
@@ -13,7 +14,7 @@ import pytest
 
 from consumer.district import AfterPosting
 from consumer.gradebook import REASONS, Decision, Kind, Origin, Reason, ScoreStatus
-from consumer.rules import RULES, asks_the_clock, decide, verdicts, wakes_at
+from consumer.rules import RULES, asks_the_clock, decide, frame, verdicts, wakes_at
 from tests.unit.builders import (
     CHICAGO,
     CUTOFF,
@@ -827,6 +828,130 @@ def test_the_reason_comes_with_its_kind_and_a_sentence_without_names_or_scores()
             assert secret not in decision.detail
 
 
+BECAUSE: Final = {
+    "deleted": "the assessment was deleted in Otus",
+    "unassigned": "the assessment was unassigned from the class in Otus",
+    "student_not_assigned": "the student is not, or no longer, among the assignees",
+    "standards_based": "it is graded by standards, not by points",
+    "points_possible_invalid": "points possible is missing, 0 or less",
+    "not_in_final_grade": '"Include Score in Final Grade" is off',
+    "assigner_not_in_sis": "it was assigned by an Otus administrator who is not in the SIS",
+    "assigner_not_in_group": (
+        "the user who assigned it is not in the Skyward Grade Passback Teacher Group"
+    ),
+    "name_empty": "its name is empty",
+    "name_too_long": "its name has 50 characters; 49 is the most that passes",
+    "category_unmapped": "the type 'Lab' is mapped to no Skyward category",
+    "category_not_district_level": (
+        "category cat-test is known to the class only, not to the district"
+    ),
+    "category_inactive": "category cat-test is not active in the class's gradebook",
+    "due_date_missing": "it has no due date",
+    "effective_date_in_future": "the district's effective date is 2026-11-21",
+    "before_effective_date": (
+        "assigned 2026-11-16 and last changed 2026-11-16, both before the effective date 2026-11-17"
+    ),
+    "grading_period_unknown": "the due day 2026-11-20 lies in no grading period of the class",
+    "grading_period_closed": (
+        "from 2026-11-16 to 2026-11-20 it touches a period that closed after 2026-11-19"
+    ),
+    "excluded": "the score is marked Excluded",
+    "excused": "the student is Excused",
+    "not_graded": "it is turned in but not graded",
+    "not_due_yet": "it is not submitted, and due 2026-11-27T12:00-06:00",
+    "zero_not_allowed": "plus: a Plus assessment has no submission",
+    "event_quarantined": (
+        "an event that could not be read waits in quarantine; no zero may be made meanwhile"
+    ),
+    "intake_behind": "it is not certain that every event up to the cutoff was read",
+    "zeros_held": "too many zeros in one night: the breaker holds them until an operator decides",
+    "score_invalid": "the score is negative",
+    "over_points_possible": "the score is over the points possible",
+    "score_not_whole": "the score is no whole number",
+}
+"""What an operator reads aloud of each rule that fails, as ``BREAKS`` makes it fail."""
+
+OTHERWISE: Final = [
+    row(
+        "a provisional score",
+        "it carries a provisional score but is not graded",
+        STARTED,
+        score="8",
+    ),
+    row(
+        "no due date of its own",
+        "it is not submitted, and without a due date it never becomes a zero",
+        MISSING_WORK,
+        due_at=None,
+    ),
+    row("no score at all", "it is graded without a score", score=None),
+    row(
+        "points possible that are not whole",
+        "points possible is no whole number",
+        points_possible="10.5",
+        rules={"whole_number_rule": "points_possible"},
+    ),
+    row(
+        "a category that nobody lists",
+        "Skyward lists no active category cat-test",
+        district_lists=(),
+        class_lists=(),
+    ),
+    row(
+        "begun where that makes no zero",
+        "in_progress: it was begun, and the district makes no zero of that",
+        STARTED,
+        zeros={"in_progress": False},
+    ),
+    row(
+        "due before the district went live",
+        "retroactive: it was due before the district went live on 2026-11-21",
+        MISSING_WORK,
+        live_since=date(2026, 11, 21),
+    ),
+    row(
+        "due before the assigner joined",
+        "retroactive: it was due before the assigner joined the group",
+        MISSING_WORK,
+        joined_at=nov(20, 16),
+    ),
+    row(
+        "a zero that an operator discarded",
+        "discarded: an operator discarded the zeros that the breaker held",
+        MISSING_WORK,
+        ruling="discarded",
+    ),
+    row("no assessment yet", "no assessment-changed event has come for it yet", known=False),
+]
+
+
+@pytest.mark.parametrize("code", BREAKS)
+def test_each_rule_says_why_it_failed_in_words_to_read_aloud(code: str) -> None:
+    assert decide(case(**BREAKS[code])).detail == BECAUSE[code]
+
+
+@pytest.mark.parametrize(("outcome", "facts"), OTHERWISE)
+def test_where_a_rule_fails_in_more_than_one_way_it_says_which(
+    outcome: str, facts: dict[str, Any]
+) -> None:
+    assert decide(case(**facts)).detail == outcome
+
+
+def test_a_purged_item_makes_no_zero_for_who_had_a_grade_is_forgotten() -> None:
+    one = case(**MISSING_WORK)
+    purged = frame(replace(one.frame.item, purged=True))
+    decision = decide(replace(one, frame=purged))
+    assert decision.reason is Reason.ZERO_NOT_ALLOWED
+    assert decision.detail == "purged: retention deleted its grades, and with them who had one"
+
+
+def test_without_a_mapped_category_the_rules_on_categories_say_that_none_can_be_asked() -> None:
+    said = {rule.code: why for rule, why in verdicts(case(type="Lab"))}
+    nothing = "no category is mapped that could be asked about"
+    assert said[Reason.CATEGORY_NOT_DISTRICT_LEVEL] == nothing
+    assert said[Reason.CATEGORY_INACTIVE] == nothing
+
+
 def test_the_detail_of_a_zero_not_allowed_says_which() -> None:
     def detail(**facts: Any) -> str:
         return decide(case(**{**MISSING_WORK, **facts})).detail.partition(":")[0]
@@ -891,6 +1016,36 @@ def test_one_who_is_no_assignee_any_more_has_no_id_to_write_an_exempt_for(status
 
     assert withdrawn("leave") == withdrawn("exempt") == "skip diverged"
     assert withdrawn("delete") == "skip diverged, delete"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "facts"),
+    [
+        row("excluded", "the score is marked Excluded", submission="excluded"),
+        row("excused", "the student is Excused", submission="excused"),
+        row("deleted", "the assessment was deleted in Otus", status="deleted"),
+        row("removed", "its score was removed", score=None),
+        row("not begun after all", "its score was removed", MISSING_WORK),
+        row(
+            "a zero whose due date moved",
+            "a zero was posted, and then its due date moved ahead",
+            SENT_0,
+            MISSING_WORK,
+            due_at=nov(27),
+        ),
+    ],
+)
+def test_what_diverged_says_why_and_what_was_done_in_skyward(
+    outcome: str, facts: dict[str, Any]
+) -> None:
+    for choice, done in (
+        ("leave", "what Skyward shows was left alone"),
+        ("exempt", "marked exempt in Skyward"),
+        ("delete", "deleted in Skyward"),
+    ):
+        rules = {"after_posting": dict.fromkeys(TAKEN_BACK, choice)}
+        decision = decide(case(**{**SENT_8, **facts, "rules": rules}))
+        assert decision.detail == f"{outcome}; {done}"
 
 
 def test_every_policy_is_covered() -> None:
@@ -994,6 +1149,21 @@ AFTER_SECOND: Final = at(date(2026, 12, 19))
             "the midnight after a period whose last day is today",
             nov(21, 0),
             periods=(period("gp-2", "2026-11-01", "2026-11-20"),),
+        ),
+        row(
+            "the end of a period that begins on the due day",
+            at(date(2026, 11, 29)),
+            periods=(period("gp-2", "2026-11-20", "2026-11-28"),),
+        ),
+        row(
+            "the end of a period on whose last day it was assigned",
+            nov(21, 0),
+            assigned_at=nov(20, 9),
+            due_at=nov(27),
+            periods=(
+                period("gp-2", "2026-10-19", "2026-11-20"),
+                period("gp-3", "2026-11-21", "2026-12-18"),
+            ),
         ),
         row("no period that is not touched", AFTER_SECOND, periods=(SECOND, THIRD)),
         row("tomorrow, where Skyward may get a period for it", nov(21, 0), periods=(THIRD,)),
