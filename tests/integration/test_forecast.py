@@ -1,11 +1,13 @@
 """A forecast is the report of the run that then happens, and leaves nothing behind."""
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+from consumer.cli.explanation import Explanation, Verdict, explain_all
 from consumer.cutoff import Cutoff
 from consumer.flush.forecasting import Forecast, forecast
-from consumer.gradebook import GradeKey, result_id
+from consumer.gradebook import NO_EVENT, GradeKey, Kind, Reason, State, result_id
 from consumer.store import districts, runs
 from tests.integration.nights import Nights
 
@@ -65,6 +67,91 @@ async def test_a_forecast_is_what_the_run_then_does(nights: Nights) -> None:
     assert again.report.results["posted"] == 1
     quiet = await _expect_what_happens(nights)
     assert sum(quiet.report.results.values()) == 0
+
+
+async def _explained(nights: Nights, *assessments: str) -> dict[GradeKey, Explanation]:
+    """What ``explain`` says of every grade of these assessments."""
+    stored = await districts.find(nights.pool, "lakeside")
+    assert stored is not None
+    found: dict[GradeKey, Explanation] = {}
+    for name in assessments:
+        told = await explain_all(nights.pool, stored, name, None, None)
+        found |= {one.key: one for one in told}
+    return found
+
+
+def _failing(one: Explanation) -> Verdict | None:
+    """The first rule that fails by today's verdicts; each of them must be known."""
+    assert all(v.passes is not None for v in one.verdicts)
+    return next((v for v in one.verdicts if not v.passes), None)
+
+
+async def test_explain_says_before_the_run_what_the_forecast_counts_and_the_report_then_says(
+    nights: Nights,
+) -> None:
+    evening = nights.evening
+    evening.assess("sent")
+    evening.grade("sent", 0, "8")
+    evening.grade("sent", 1, "7")
+    await nights.flush()
+    evening.grade("sent", 0, "8", submission="excluded")
+    evening.grade("sent", 1, "9")
+    evening.assess("rich")
+    evening.grade("rich", 0, "8")
+    evening.grade("rich", 1, "8.5")
+    evening.grade("rich", 2, None, completion="in_progress", submission=None)
+    evening.grade("rich", 3, "8", submission="excluded")
+    evening.grade("rich", 4, "8", submission="excused")
+    evening.grade("rich", 5, None, completion="turned_in")
+    evening.assess("ahead", due_days=3)
+    evening.grade("ahead", 0, "8")
+    evening.grade("ahead", 1, None, completion="in_progress", submission=None)
+    stopped: dict[str, dict[str, Any]] = {
+        "long": {"title": "x" * 50},
+        "unmapped": {"type": "Kahoot"},
+        "stranger": {"assigned_by": {"user_id": "t-9", "in_sis": True}},
+        "closed": {"assigned_days": -70, "due_days": -50},
+        "outside": {"due_days": 300},
+        "standards": {"grading_scale": "standards"},
+    }
+    for name, changes in stopped.items():
+        evening.assess(name, **changes)
+        evening.grade(name, 0, "8")
+    evening.grade("unknown", 0, "8")
+    everything = ("sent", "rich", "ahead", *stopped, "unknown")
+
+    told = await _tonight(nights)
+    before = await _explained(nights, *everything)
+    done = await nights.flush()
+    after = await _explained(nights, *everything)
+
+    assert dict(told.report.reasons) == dict(done.reasons)
+    assert len(done.reasons) >= 12
+    assert Counter(one.reason for one in after.values() if one.reason) == done.reasons
+    taken_back = GradeKey("sent", "c-1", "s-0")
+    foretold: Counter[Reason] = Counter()
+    for key, one in after.items():
+        failing = _failing(before[key])
+        if one.kind is None:
+            # Nobody handed anything in and nothing is due: there is nothing to decide.
+            assert one.grade == NO_EVENT
+            assert failing is not None
+        elif key == taken_back:
+            assert one.reason is Reason.DIVERGED
+            assert failing is not None
+            assert (one.detail or "").startswith(f"{failing.because}; ")
+        elif failing is None:
+            assert (one.kind, one.reason, one.state) == (Kind.POST, None, State.POSTED)
+            assert one.held is not None
+        else:
+            foretold[failing.rule.code] += 1
+            assert (one.reason, one.detail) == (failing.rule.code, failing.because)
+            assert one.held is None
+    assert foretold == {r: n for r, n in told.report.reasons.items() if r != Reason.DIVERGED}
+    posted = [
+        one for key, one in after.items() if one.kind is Kind.POST and before[key].held != one.held
+    ]
+    assert len(posted) == told.report.results["posted"] == done.results["posted"]
 
 
 async def test_what_the_clock_brings_is_in_the_forecast(nights: Nights) -> None:
