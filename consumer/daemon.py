@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
@@ -58,6 +58,19 @@ _ENDS_INTAKE: Final[tuple[type[BaseException], ...]] = (ServiceUnavailable, *UNA
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+async def _end(tasks: set["asyncio.Task[Any]"], within: float) -> None:
+    """Cancels them until they end: aiokafka takes one cancellation for each thing it waits for."""
+    deadline = time.monotonic() + within
+    pending = tasks
+    while pending and time.monotonic() < deadline:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=1)
+    for task in tasks - pending:
+        if not task.cancelled():
+            task.exception()  # taken note of: whose failure ended the others is raised
 
 
 def holder() -> str:
@@ -275,15 +288,10 @@ class Daemon:
         reading, *others = parts
         for task in (*others, stopping):
             task.cancel()
-        if not reading.done():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_READING_ENDS):
-                    await asyncio.shield(asyncio.wait([reading]))
-            reading.cancel()
-        ended, _ = await asyncio.wait([*parts, stopping], timeout=_PARTS_END)
-        errors = {task: task.exception() for task in ended if not task.cancelled()}
+        await asyncio.wait([reading], timeout=_READING_ENDS)
+        await _end({*parts, stopping}, _PARTS_END)
         for task in done:
-            if (error := errors.get(task)) is not None:
+            if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
     async def _read(self, intake: Intake) -> None:
