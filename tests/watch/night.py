@@ -19,11 +19,12 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+import asyncpg
 import yaml
 
 from consumer.sandbox.schoolday import SCHOOL, Record, school_day
 from tests.evening import Evening
-from tests.system.town import ZONE, Town, soon, until
+from tests.system.town import TOPICS, ZONE, Town, soon, until
 
 ALERTS = Path(__file__).parents[2] / "helm/skyward-passback/files/alerts"
 JOB = "skyward-passback"
@@ -85,11 +86,13 @@ async def _night(town: Town) -> float:
         await until(lambda: any(line["event"] == "started" for line in town.log()))
         await asyncio.sleep(5)
         _apply(town)
-        await _publish(town)
+        published = await _publish(town)
+        await until(lambda: _consumed(town) == published)
         town.skyward.configure(latency=0.01)
         results = "PUT .*results"
         town.skyward.fault("status", status=422, match=results, skip=1000, times=40)
         town.skyward.fault("status", status=429, match=results, skip=900, times=4, retry_after="2")
+        await _cut_off(town)
         await until(lambda: _ended(town, "lakeside") and _ended(town, "hillside"), seconds=240)
         await until(lambda: _ended(town, "seaside") and _ended(town, "riverside"), seconds=60)
         # The districts' gauges are read every 15 s.
@@ -102,18 +105,37 @@ def _ended(town: Town, district: str) -> bool:
     return bool(found) and found[0]["finished_at"] is not None
 
 
-async def _publish(town: Town) -> None:
+def _consumed(town: Town) -> int:
+    shown = town.metrics()
+    topics = ({"topic": town.prefix + topic} for topic in TOPICS)
+    return int(sum(shown("passback_events_consumed_total", **labels) or 0 for labels in topics))
+
+
+async def _cut_off(town: Town) -> None:
+    """Makes tonight five seconds from now, in each district whose events are stored."""
+    connection = await asyncpg.connect(town.database_url)
+    try:
+        await connection.execute(
+            "UPDATE district SET next_cutoff_at = soon, start_at = soon"
+            " FROM (SELECT now() + interval '5 seconds' AS soon) AS s"
+            " WHERE district_id <> 'meadow'"
+        )
+    finally:
+        await connection.close()
+
+
+async def _publish(town: Town) -> int:
     now = datetime.now(UTC)
-    await town.publish(
+    published = await town.publish(
         school_day(town.roster, SCHOOL / "oulad", district_id="lakeside", now=now, seed=1)
     )
     for district in ("hillside", "seaside", "riverside"):
         evening = Evening(town.roster, district, datetime.now(ZONE))
         evening.assess("quiz")
         evening.grade("quiz", 0, "8")
-        await town.publish(evening.records)
+        published += await town.publish(evening.records)
     poison = [Record("grade-changed", f"lakeside/a-{n}/c-1/s-1", b"{", 0) for n in range(2)]
-    await town.publish(poison)
+    return published + await town.publish(poison)
 
 
 def _apply(town: Town) -> None:
@@ -122,7 +144,8 @@ def _apply(town: Town) -> None:
         done = town.apply(settings)
         assert done.returncode == 0, done.stderr
 
-    tonight = soon(25)
+    # Less than an hour: the next one is then no further than a day and an hour from tonight.
+    tonight = soon(40 * 60)
     long_ago = {"effective_date": "2020-01-01", "live_since": "2020-01-01"}
     applied("lakeside", tonight)
     applied("hillside", tonight, zeros={"max_count": 1, "max_share": 0.01}, **long_ago)
