@@ -7,10 +7,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from consumer.gradebook import RunReport
+from consumer.sandbox.oracle import Oracle, periods_by_class
 from consumer.sandbox.postgres import Postgres
+from consumer.sandbox.roster import read_roster, with_grading_periods
+from consumer.sandbox.schoolday import SCHOOL
 from consumer.store.connection import Pool, connect
+from tests.history.clauses import Finding, Judgement, judge
+from tests.history.evidence import gathered
+from tests.history.published import read_published
 from tests.integration.nights import Nights, nights_of
 from tests.integration.simulated_time import SimulatedTime
 from tests.proxy import Proxy
@@ -27,7 +34,8 @@ class Ending:
     """What a night left in Skyward and in the store.
 
     ``failures``: how many runs were broken off. ``repeated``: how many writes Skyward stored
-    once more. ``attempts``: the reports of all its runs.
+    once more. ``attempts``: the reports of all its runs. ``findings``: what was not legal on the
+    way there.
     """
 
     gradebook: list[dict[str, Any]]
@@ -35,17 +43,24 @@ class Ending:
     failures: int = field(compare=False)
     repeated: int = field(compare=False)
     attempts: list[RunReport] = field(compare=False)
+    findings: list[Finding] = field(compare=False)
 
 
 @dataclass
 class DisturbedNight:
-    """A night with Postgres behind ``proxy``; ``direct`` reaches it in any weather."""
+    """A night with Postgres behind ``proxy``; ``direct`` reaches it in any weather.
+
+    ``renews_tokens``: the disturbance makes a run change its token.
+    """
 
     nights: Nights
+    database_url: str
     proxy: Proxy
     direct: Pool
     evening_at: datetime
     recorded: int
+    renews_tokens: bool = False
+    began: int = 0
 
     async def begin(self) -> SimulatedTime:
         """The evening before: everything recorded, nothing sent."""
@@ -59,6 +74,7 @@ class DisturbedNight:
         time = SimulatedTime(nights, watch=self.direct, goes_on=True)
         await time.begin()
         await nights.record()
+        self.began = nights.standin.journal_position()
         return time
 
     async def run(
@@ -73,24 +89,45 @@ class DisturbedNight:
         ``linger``: seconds until the journal is read.
         """
         time = await self.begin()
-        sent = self.nights.standin.journal_position()
         if disturb is not None:
             await disturb()
         await time.pass_to(self.evening_at + timedelta(days=days))
         self.proxy.mend()
         await asyncio.sleep(linger)
-        return await self.ending(time, after=sent)
+        return await self.ending(time)
 
-    async def ending(self, time: SimulatedTime, *, after: int) -> Ending:
-        """What there is now; of Skyward's journal only what came ``after``."""
+    async def ending(self, time: SimulatedTime) -> Ending:
+        """What there is now, and the judgement of how it came there."""
         nights = self.nights
-        stored = [w["sourcedId"] for w in nights.writes() if w["seq"] > after and w["stored"]]
+        stored = [w["sourcedId"] for w in nights.writes() if w["seq"] > self.began and w["stored"]]
         return Ending(
             gradebook=sorted(map(plainly, nights.skyward.gradebook()), key=str),
             rows=await rows_of(self.direct),
             failures=len(time.failures),
             repeated=len(stored) - len(set(stored)),
             attempts=time.reports,
+            findings=list((await self._judged(time)).findings),
+        )
+
+    async def _judged(self, time: SimulatedTime) -> Judgement:
+        nights, published = self.nights, self.nights.evening.records
+        today = self.evening_at.astimezone(ZoneInfo(nights.zone)).date()
+        roster = with_grading_periods(read_roster(SCHOOL / "district"), today)
+        oracle = Oracle(nights.settings, periods_by_class(roster))
+        for one in published:
+            oracle.fold(one)
+        placed = [(one, (one.topic, 0, number)) for number, one in enumerate(published)]
+        return judge(
+            await gathered(
+                nights.standin,
+                self.database_url,
+                list(read_published(placed)),
+                after=self.began,
+                expected={"lakeside": list(oracle.expected(time.evenings[-1].cutoff))},
+                evenings={"lakeside": time.evenings},
+                deaths=time.deaths,
+                renews_tokens=self.renews_tokens,
+            )
         )
 
 
@@ -128,4 +165,6 @@ async def disturbed_night(
                 for student in range(6):
                     nights.evening.grade("quiz", student, "8", number=number)
             nights.evening.grade("quiz", 0, "8.5")
-            yield DisturbedNight(nights, proxy, direct, nights.now, len(nights.evening.records))
+            yield DisturbedNight(
+                nights, database_url, proxy, direct, nights.now, len(nights.evening.records)
+            )

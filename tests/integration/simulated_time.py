@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from consumer.cutoff import next_cutoff
@@ -12,6 +12,7 @@ from consumer.flush.schedule import Pace, Schedule
 from consumer.gradebook import RunReport
 from consumer.store import districts, runs
 from consumer.store.connection import UNAVAILABLE, Pool
+from tests.history.evidence import Evening
 from tests.integration.nights import Nights
 
 PACE: Final = Pace(
@@ -26,6 +27,7 @@ PACE: Final = Pace(
 class SimulatedTime:
     """A daemon's schedule for one evening's district; ``reports`` are those of its runs.
 
+    ``evenings`` say from where in Skyward's journal on each run wrote, ``deaths`` when one failed.
     ``watch`` is how the test itself reaches the store. A run that fails is a failure of the test,
     unless ``goes_on``: then it is in ``failures``, and a minute later it is due again.
     """
@@ -37,6 +39,8 @@ class SimulatedTime:
     goes_on: bool = False
     reports: list[RunReport] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
+    evenings: list[Evening] = field(default_factory=list)
+    deaths: list[datetime] = field(default_factory=list)
 
     async def begin(self) -> None:
         """The district's next run is that of the first cutoff after this moment."""
@@ -62,6 +66,7 @@ class SimulatedTime:
             await self._run(schedule)
             if len(self.failures) > failed:
                 assert self.goes_on, self.failures
+                self.deaths.append(datetime.now(UTC))
                 # Nobody waits for the lease that a lost connection left behind.
                 await self._watch.execute("UPDATE lease SET expires_at = '-infinity'")
                 self.nights.now += timedelta(minutes=1)
@@ -72,6 +77,8 @@ class SimulatedTime:
     async def _run(self, schedule: Schedule) -> None:
         """One run of what is due, to its end."""
         ended = len(self.reports) + len(self.failures)
+        cutoff = await self._watch.fetchval("SELECT next_cutoff_at FROM district")
+        self.evenings.append(Evening(self.nights.standin.journal_position(), cutoff))
         try:
             while not await schedule.start_due():
                 await asyncio.sleep(0.002)

@@ -48,6 +48,7 @@ async def test_a_night_that_loses_postgres_at_any_of_its_commits_ends_as_if_it_h
     assert len(endings) >= 5
     assert [one for one in endings if one != undisturbed] == []
     assert all(one.failures == 1 for one in endings)
+    assert [one.findings for one in endings if one.findings] == []
     assert max(one.repeated for one in endings) <= sending.WINDOW
 
 
@@ -68,6 +69,7 @@ async def test_a_build_that_makes_up_a_new_id_each_time_is_noticed(
     monkeypatch.setattr(sending, "result_id", lambda district, key: f"r-{next(made)}")
     endings = await cut_at_each(night, "request", b"COMMIT")
     assert max(len(one.gradebook) for one in endings) > len(undisturbed.gradebook)
+    assert "one_result_each" in {found.clause for one in endings for found in one.findings}
 
 
 # What a statement of ours may be answered with although nothing is wrong with it.
@@ -98,6 +100,7 @@ async def test_a_night_in_which_postgres_refuses_a_write_ends_as_if_it_had_not(
         refused = await night.direct.fetchval("SELECT last_value >= $1 FROM writes", call)
         await night.direct.execute(f"DROP TRIGGER refuse ON {table}")
         assert ending == undisturbed, (PASSING[sqlstate], table, call)
+        assert ending.findings == [], (PASSING[sqlstate], table, call)
         assert ending.failures == (1 if refused else 0), (PASSING[sqlstate], table, call)
 
 
