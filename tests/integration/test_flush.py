@@ -1,6 +1,7 @@
 """Runs of one district on the real store and the stand-in Skyward, told the time."""
 
 from datetime import timedelta
+from random import Random
 
 from tests.integration.nights import Nights
 
@@ -56,6 +57,36 @@ async def test_no_zero_is_made_while_intake_is_behind_and_the_next_night_makes_i
     nights.caught_up = True
     report = await nights.flush()
     assert report.zeros_posted == students - 1
+
+
+async def test_the_order_in_which_events_come_makes_no_difference_to_what_is_decided(
+    nights: Nights,
+) -> None:
+    evening = nights.evening
+    joined = evening.records.pop()
+    for number in range(12):
+        name, first = f"quiz-{number}", len(evening.records)
+        evening.assess(name, title="x" * 50)
+        evening.assess(name)
+        evening.grade(name, 0, "8.5")
+        evening.grade(name, 0, "8")
+        evening.grade(name, 1, "8")
+        evening.grade(name, 1, "8.5")
+        evening.grade(name, 2, "8", submission="excluded")
+        evening.grade(name, 3, "7")
+        evening.grade(name, 3, None, completion="turned_in")
+        said = evening.records[first:]
+        evening.records[first:] = Random(number).sample(said, len(said))
+    evening.records.append(joined)
+    await nights.flush()
+    decided: dict[str, dict[str, str]] = {}
+    for row in await nights.pool.fetch("SELECT * FROM grade"):
+        told = row["reason"] or f"{row['sent_score']} by {row['sent_origin']}"
+        decided.setdefault(row["assessment_id"], {})[row["student_id"]] = told
+    zeros = {f"s-{n}": "0 by clock" for n in range(4, len(evening.students))}
+    first_four = ("8 by teacher", "score_not_whole", "excluded", "not_graded")
+    expected = {f"s-{n}": told for n, told in enumerate(first_four)} | zeros
+    assert decided == {f"quiz-{number}": expected for number in range(12)}
 
 
 async def test_too_many_zeros_are_all_held_and_everything_else_goes(nights: Nights) -> None:

@@ -335,7 +335,7 @@ def test_a_plain_text_that_is_no_utf_8_is_read_all_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("depth", "reason"), [(10, Reason.CLASS_UNKNOWN), (16, Reason.REFUSED_BY_SKYWARD)]
+    ("depth", "reason"), [(10, Reason.CLASS_UNKNOWN), (11, Reason.REFUSED_BY_SKYWARD)]
 )
 @pytest.mark.parametrize("wrap", [lambda inner: {"x": inner}, lambda inner: [inner]])
 def test_a_message_is_found_twelve_levels_down_and_no_further(
