@@ -173,6 +173,7 @@ class Flusher:
         ):
             return
         async with self.connect(stored, district) as skyward:
+            skyward.write_while(lease.term.is_over)
             now_read = await self._read_district(skyward, district_id, run, stopped_classes)
             night = Night(
                 self.pool,

@@ -18,7 +18,7 @@ from yarl import URL
 
 from consumer import oneroster
 from consumer.district import Skyward as Settings
-from consumer.errors import DistrictStopped
+from consumer.errors import DistrictStopped, LeaseLost
 from consumer.gradebook import (
     AcademicSession,
     Kind,
@@ -69,8 +69,9 @@ _REASONS: Final = {str(reason): reason for reason in Reason}
 class Skyward:
     """The Skyward of one district during one run; made by ``connect``.
 
-    A write never raises: what became of it is its ``Outcome``, and one of scope district
-    ends the run (every later write gets it at once). A read raises ``DistrictStopped``.
+    A write raises only ``LeaseLost`` (see ``write_while``): what became of it is its
+    ``Outcome``, and one of scope district ends the run (every later write gets it at once). A
+    read raises ``DistrictStopped``.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Skyward:
         # The line items over which writes failed without one answer in between.
         self._troubled: Final = set[str]()
         self._stopped: Outcome | None = None
+        self._lease_is_over: Callable[[], bool] = lambda: False
 
     @classmethod
     @asynccontextmanager
@@ -173,6 +175,10 @@ class Skyward:
     def concurrency(self) -> int:
         """How many requests the limiter lets run side by side now."""
         return self._limiter.limit
+
+    def write_while(self, lease_is_over: Callable[[], bool]) -> None:
+        """From now on no write begins, and none is repeated, once the lease is over."""
+        self._lease_is_over = lease_is_over
 
     # --- writes ---------------------------------------------------------------------------
 
@@ -558,6 +564,9 @@ class Skyward:
             content=content,
             extensions={"yarl": target.with_query(query) if query else target},
         )
+        # At the last moment: a process may have stood still at any await before.
+        if method != "GET" and self._lease_is_over():
+            raise LeaseLost("the lease ended before a write to Skyward began; it was not made")
         started = self._loop.time()
         code = "cancelled"
         try:

@@ -1,11 +1,12 @@
 """Runs and leases: who may flush a district, and what became of each night.
 
 The lease's expiry is on the database's clock; its epoch rises with every new holder and
-fences every write of a run.
+fences every write of a run. Skyward knows no epoch: there the holder's own clock ends it.
 """
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -14,14 +15,39 @@ from consumer.errors import LeaseLost
 from consumer.gradebook import Kind, Reason, RunReport
 from consumer.store.connection import Connection, Pool
 
+# Counted on while a machine or a virtual one is suspended, where the system tells it.
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+# A holder that stands still in the middle of a transaction must not keep its rows from the next.
+_STANDS_STILL: Final = timedelta(seconds=10)
+
+
+@dataclass(slots=True)
+class Term:
+    """How long a holder may count on its lease without asking: from before it last asked on.
+
+    So it ends no later than the database's, whatever this machine's clock says, and also for a
+    process that stood still meanwhile.
+    """
+
+    ends_at: float
+
+    @classmethod
+    def beginning(cls, time_to_live: timedelta) -> "Term":
+        """A term from now on."""
+        return cls(time.clock_gettime(_CLOCK) + time_to_live.total_seconds())
+
+    def is_over(self) -> bool:
+        return time.clock_gettime(_CLOCK) >= self.ends_at
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to flush one district; ``epoch`` fences what its holder writes."""
+    """The right to flush one district; ``epoch`` fences what its holder writes to the store."""
 
     district_id: str
     holder: str
     epoch: int
+    term: Term = field(default_factory=lambda: Term(0), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +82,7 @@ async def take_lease(
     pool: Pool, district_id: str, holder: str, time_to_live: timedelta
 ) -> Lease | None:
     """Takes the district's lease unless another holder's has not expired."""
+    term = Term.beginning(time_to_live)
     epoch = await pool.fetchval(
         "INSERT INTO lease AS l (district_id, holder, epoch, expires_at)"
         " VALUES ($1, $2, 1, clock_timestamp() + $3)"
@@ -66,11 +93,12 @@ async def take_lease(
         holder,
         time_to_live,
     )
-    return None if epoch is None else Lease(district_id, holder, epoch)
+    return None if epoch is None else Lease(district_id, holder, epoch, term)
 
 
 async def renew_lease(pool: Pool, lease: Lease, time_to_live: timedelta) -> None:
     """Extends the lease; raises ``LeaseLost`` where another holder took it."""
+    term = Term.beginning(time_to_live)
     renewed = await pool.fetchval(
         "UPDATE lease SET expires_at = clock_timestamp() + $4"
         " WHERE district_id = $1 AND holder = $2 AND epoch = $3 RETURNING true",
@@ -81,6 +109,7 @@ async def renew_lease(pool: Pool, lease: Lease, time_to_live: timedelta) -> None
     )
     if not renewed:
         raise LeaseLost(f"the lease of district {lease.district_id} went to another replica")
+    lease.term.ends_at = term.ends_at
 
 
 async def release_lease(pool: Pool, lease: Lease) -> None:
@@ -97,10 +126,12 @@ async def release_lease(pool: Pool, lease: Lease) -> None:
 async def expect_lease(connection: Connection, lease: Lease) -> None:
     """Within the caller's transaction: no write goes on under a lease that is gone."""
     held = await connection.fetchval(
-        "SELECT true FROM lease WHERE district_id = $1 AND holder = $2 AND epoch = $3 FOR SHARE",
+        "SELECT set_config('idle_in_transaction_session_timeout', $4, true) FROM lease"
+        " WHERE district_id = $1 AND holder = $2 AND epoch = $3 FOR SHARE",
         lease.district_id,
         lease.holder,
         lease.epoch,
+        f"{_STANDS_STILL / timedelta(milliseconds=1):.0f}ms",
     )
     if not held:
         raise LeaseLost(f"the lease of district {lease.district_id} went to another replica")

@@ -33,7 +33,7 @@ from tests.history.published import read_published
 from tests.integration.disturbed import plainly, rows_of
 from tests.integration.nights import NOW, ZONE, Nights, batch_of
 
-Way = Literal["kill", "stop"]
+Way = Literal["kill", "stop", "freeze"]
 T = TypeVar("T")
 
 _BATCH = 7
@@ -77,8 +77,9 @@ class Counted:
         self.seen += 1
         if self.seen != self.at:
             return
-        if self.way == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.way != "stop":
+            os.kill(os.getpid(), signal.SIGKILL if self.way == "kill" else signal.SIGSTOP)
+            return
         assert self.running is not None
         self.running.cancel()
 
@@ -99,7 +100,7 @@ class Interrupted:
     settings: dict[str, Any]
     first: list[Record]
     second: list[Record]
-    taken_back: list[Record]
+    corrections: list[Record]
     deaths: list[datetime] = field(default_factory=list)
     begun: int = 0
     evenings: list[evidence.Evening] = field(default_factory=list)
@@ -118,15 +119,25 @@ class Interrupted:
         self.evenings.append(evidence.Evening(self.standin.journal_position(), _cutoff(1).at))
         self.published += self.second
 
-    def cut(self, at: int, way: Way) -> bool:
-        """The second night up to the suspension ``at``; False where it ended before that."""
+    def cut(self, at: int, way: Way, frozen: Callable[[], None] = lambda: None) -> bool:
+        """The second night up to the suspension ``at``; False where it ended before that.
+
+        ``frozen`` is called while the process stands still, which then goes on to its end.
+        """
         sys.stdout.flush()
         sys.stderr.flush()
         child = os.fork()
         if child == 0:
             self._die(at, way)
-        _, status = os.waitpid(child, 0)
+        _, status = os.waitpid(child, os.WUNTRACED)
         self.deaths.append(datetime.now(UTC))
+        if os.WIFSTOPPED(status):
+            try:
+                frozen()
+            finally:
+                os.kill(child, signal.SIGCONT)
+                os.waitpid(child, 0)
+            return True
         if os.WIFSIGNALED(status):
             assert os.WTERMSIG(status) == signal.SIGKILL
             return True
@@ -274,8 +285,9 @@ def interrupted(directory: Path, database_url: str, **rules: Any) -> Iterator[In
     evening.grade("quiz", 2, "7", number=1)
     evening.grade("paper", 5, "6", number=1)
     second = len(evening.records)
+    evening.now = NOW + timedelta(days=1)
     for student in range(5):
-        evening.grade("paper", student, "3", number=1, submission="excluded")
+        evening.grade("paper", student, "9", number=1)
     with StandIn(
         SCHOOL / "district",
         directory / "j",
