@@ -225,3 +225,16 @@ async def test_a_stuck_consumer_is_dead_after_three_minutes_and_not_before(town:
         # What the kubelet then does ends it in order, within its grace period.
         daemon.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(daemon.wait, 60) == 0
+
+
+async def test_a_stuck_consumer_ends_in_order_although_the_broker_is_away_too(
+    town: Town, broker: Kafka
+) -> None:
+    async with _running(town, *FAULTY) as daemon:
+        daemon.send_signal(signal.SIGUSR2)
+        await asyncio.sleep(2)
+        await asyncio.to_thread(broker.kill)
+        daemon.send_signal(signal.SIGTERM)
+        # The grace period is 90 s.
+        assert await asyncio.to_thread(daemon.wait, 60) == 0
+    assert town.log()[-1]["event"] == "stopped"
