@@ -1114,6 +1114,8 @@ def test_only_what_the_clock_made_or_stopped_is_kept_of_a_grade_without_an_event
     assert {"zero_not_allowed", "event_quarantined", "intake_behind", "zeros_held"} <= kept
     assert not kept & set(ORDER[: ORDER.index("zero_not_allowed")])
     assert asks_the_clock(decide(case(**MISSING_WORK)))
+    whole = {"whole_number_rule": "points_possible"}
+    assert asks_the_clock(decide(case(**MISSING_WORK, points_possible="10.5", rules=whole)))
     assert asks_the_clock(Decision(Kind.SKIP, Reason.DIVERGED))
 
 
