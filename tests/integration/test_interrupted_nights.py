@@ -12,7 +12,7 @@ from consumer.store.recording import Batch, Recorded, store_offsets
 from tests.history.clauses import judge, judged
 from tests.integration.interrupted import Interrupted, Way, interrupted
 
-EVERY = 41
+EVERY = 53
 """Of the awaits of a night, each so manieth; the slow suite takes them all."""
 
 
@@ -48,7 +48,7 @@ def cut_at_each(night: Interrupted, way: Way, every: int, first: int = 1) -> tup
 def test_a_night_that_ends_at_any_await_ends_as_if_it_had_not(night: Interrupted, way: Way) -> None:
     points, repeats = cut_at_each(night, way, EVERY)
     print(f"{way}: {points} points of about {points * EVERY}, {repeats} repeats")
-    assert points >= 5
+    assert points >= 4
 
 
 def test_a_build_that_stores_offsets_before_rows_is_noticed(

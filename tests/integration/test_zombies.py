@@ -32,6 +32,7 @@ def breaches(night: Interrupted, at: int) -> list[Finding]:
 
     def another() -> None:
         time.sleep(1.1 * LEASE.total_seconds())
+        night.end_transactions()
         night.go_on(night.corrections)
 
     night.until_the_second()

@@ -22,7 +22,7 @@ def night(tmp_path: Path, database_url: str) -> Iterator[Interrupted]:
 
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("way", ["kill", "stop"])
-def test_a_night_that_ends_at_each_await(night: Interrupted, table: Table, way: Way) -> None:
+def test_a_night_that_ends_at_each_await(night: Interrupted, table: type[Table], way: Way) -> None:
     points, repeats = cut_at_each(night, way, every=1)
     how = "SIGKILL" if way == "kill" else "told to stop"
     table.add(
