@@ -605,6 +605,18 @@ AFTER_POSTING: Final = [
     ),
     row("a zero, then excused", "skip diverged", SENT_0, MISSING_WORK, submission="excused"),
     row("a zero, then excluded", "skip diverged", SENT_0, MISSING_WORK, submission="excluded"),
+    row(
+        "a zero that went under another status is the same zero",
+        f"{ZERO}, again",
+        MISSING_WORK,
+        sent=("0", "clock", "not submitted"),
+    ),
+    row(
+        "a zero that was marked exempt goes again when it is due again",
+        ZERO,
+        MISSING_WORK,
+        sent=(None, "clock", "exempt"),
+    ),
     # -- excused, where the district sends it
     row("excused goes as exempt", "post exempt by teacher", EXEMPT, submission="excused"),
     row(
@@ -1063,6 +1075,18 @@ def test_nothing_is_withdrawn_from_a_closed_period(choice: str) -> None:
     closed = BREAKS["grading_period_closed"]
     facts = {**SENT_8, **closed, "submission": "excluded", "rules": rules}
     assert decided(**facts) == "skip diverged"
+
+
+@pytest.mark.parametrize("choice", ["exempt", "delete"])
+def test_nothing_is_withdrawn_from_an_item_that_would_not_be_sent(choice: str) -> None:
+    rules = {"after_posting": {"excluded": choice}}
+    facts = {**SENT_8, **BREAKS["not_in_final_grade"], "submission": "excluded", "rules": rules}
+    assert decided(**facts) == "skip diverged"
+
+
+def test_what_stands_although_a_rule_fails_stands_under_its_own_status() -> None:
+    decision = decide(case(**SENT_8, include_in_final_grade=False))
+    assert (decision.score_status, decision.origin) == (ScoreStatus.FULLY_GRADED, Origin.TEACHER)
 
 
 def test_what_was_never_posted_never_diverges() -> None:
