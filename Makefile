@@ -180,8 +180,8 @@ COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.
 
 lock: ## writes the locks anew; UPGRADE=--upgrade takes newer versions
 	@"$(PYTHON)" -m venv build/lock && build/lock/bin/python -m pip --quiet install 'uv>=0.5'
-	@$(COMPILE) pyproject.toml --output-file $(LOCK)
-	@$(COMPILE) pyproject.toml --extra sandbox --extra dev --constraint $(LOCK) --output-file $(LOCK_DEV)
+	@$(COMPILE) pyproject.toml --extra tracing --output-file $(LOCK)
+	@$(COMPILE) pyproject.toml --extra tracing --extra sandbox --extra dev --constraint $(LOCK) --output-file $(LOCK_DEV)
 	@$(COMPILE) pyproject.toml --extra deploy --constraint $(LOCK_DEV) --output-file $(LOCK_DEPLOY)
 	@$(COMPILE) --group fuzz --output-file $(LOCK_FUZZ)
 

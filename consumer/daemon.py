@@ -10,15 +10,21 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
-from consumer import log
+from consumer import __version__, log, tracing
 from consumer.cutoff import manual_cutoff
 from consumer.district import District
 from consumer.errors import DistrictStopped, PassbackError, ServiceUnavailable, UsageError
@@ -37,15 +43,16 @@ from consumer.store.connection import UNAVAILABLE, UNREACHABLE, Pool, connect, u
 from consumer.store.districts import StoredDistrict
 from consumer.store.migrate import expect_current_schema
 from consumer.store.settling import Tally
+from consumer.tracing import Tracing
 
 # Stopping, part by part: the batch in hand, all that is cancelled, the runs and their leases.
 _READING_ENDS: Final = 20.0
 _PARTS_END: Final = 10.0
 _RUNS_END: Final = 20.0
 _POOL_CLOSES: Final = 10.0
-DRAIN_SECONDS: Final = 65
-"""The longest that stopping takes, whatever hangs, with the 5 s of the HTTP; a pod's grace period
-has to be longer."""
+DRAIN_SECONDS: Final = 70
+"""The longest that stopping takes, whatever hangs, with 5 s of the HTTP and 5 s of traces; a pod's
+grace period has to be longer."""
 
 _TICK: Final = 0.5
 _GAUGES_EVERY: Final = 15.0
@@ -103,6 +110,7 @@ def connects(
     now: Callable[[], datetime] = _now,
     *,
     delete: bool = False,
+    traces: Tracing | None = None,
 ) -> Callable[[StoredDistrict, District], AbstractAsyncContextManager[Skyward]]:
     """How a run reaches its district's Skyward: secrets are opened only here.
 
@@ -112,6 +120,13 @@ def connects(
     Requests are counted in ``metrics``, and where a command asks nowhere that is scraped.
     """
     told = metrics or Metrics(CollectorRegistry(), per_district=False)
+
+    def traced(operation: str, code: str, seconds: float) -> None:
+        assert traces is not None
+        told.observe_request(operation, code, seconds)
+        traces.request(operation, code, seconds)
+
+    observe = told.observe_request if traces is None else traced
 
     @asynccontextmanager
     async def connect_one(stored: StoredDistrict, district: District) -> AsyncIterator[Skyward]:
@@ -134,7 +149,7 @@ def connects(
             key,
             secret,
             network=network,
-            observe=told.observe_request,
+            observe=observe,
             throttled=told.count_throttled,
             token_lasts=lambda seconds: told.token_fetched(
                 district.district, now() + timedelta(seconds=seconds)
@@ -159,6 +174,10 @@ def network_of(settings: Settings) -> Network:
     return Network(allowed_networks=settings.allowed_networks, allow_http=settings.allow_http)
 
 
+def _tracing_of(settings: Settings) -> AbstractAsyncContextManager[Tracing | None]:
+    return tracing.started(__version__, _now) if settings.tracing else nullcontext()
+
+
 async def run(settings: Settings) -> int:
     """The daemon, until SIGTERM or SIGINT; returns the exit status 0.
 
@@ -174,12 +193,16 @@ async def run(settings: Settings) -> int:
         topic_prefix=settings.kafka_topic_prefix,
     )
     size = 4 + 2 * min(settings.max_concurrent_districts, 16)
-    async with opened_pool(settings, size=size) as pool, network_of(settings) as network:
-        daemon = Daemon(settings, pool, metrics, registry)
+    async with (
+        opened_pool(settings, size=size) as pool,
+        network_of(settings) as network,
+        _tracing_of(settings) as traces,
+    ):
+        daemon = Daemon(settings, pool, metrics, registry, traces)
         flusher = Flusher(
             pool=pool,
             holder=holder(),
-            connect=connects(keys, network, metrics),
+            connect=connects(keys, network, metrics, traces=traces),
             await_intake=lambda wait: await_recorded(pool, LogEnd(kafka), wait),
             now=_now,
             counted=daemon.count,
@@ -226,11 +249,17 @@ class Daemon:
     """The parts that run side by side, and what the probes say of them."""
 
     def __init__(
-        self, settings: Settings, pool: Pool, metrics: Metrics, registry: CollectorRegistry
+        self,
+        settings: Settings,
+        pool: Pool,
+        metrics: Metrics,
+        registry: CollectorRegistry,
+        traces: Tracing | None = None,
     ) -> None:
         self._settings = settings
         self._pool = pool
         self._metrics = metrics
+        self._traces = traces
         self._log = log.get_logger()
         self._stopping = asyncio.Event()
         self._intake: Intake | None = None
@@ -255,7 +284,7 @@ class Daemon:
             intake_wait=timedelta(seconds=self._settings.intake_wait_seconds),
             window=timedelta(seconds=self._settings.run_window_seconds),
         )
-        schedule = Schedule(flusher, pace, self._metrics.flushing, self._finished, self._failed)
+        schedule = Schedule(flusher, pace, self._flushing, self._finished, self._failed)
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stopping.set)
@@ -362,6 +391,12 @@ class Daemon:
             self._metrics.set_loop_lag(worst)
             size, idle = self._pool.get_size(), self._pool.get_idle_size()
             self._metrics.set_pool(size=size, in_use=size - idle, waiting=self._pool.waiting)
+
+    @contextmanager
+    def _flushing(self, district_id: str) -> Iterator[None]:
+        traced = self._traces.flushing(district_id) if self._traces else nullcontext()
+        with self._metrics.flushing(district_id), traced:
+            yield
 
     # -- what is told -----------------------------------------------------------------------
 

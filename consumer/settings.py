@@ -213,6 +213,10 @@ class Settings(BaseSettings):
     district_metrics: bool = Field(
         default=True, description="whether metrics carry the district as a label"
     )
+    tracing: bool = Field(
+        default=False,
+        description="whether each run is a trace, sent where OTEL_EXPORTER_OTLP_ENDPOINT says",
+    )
 
     _variables: "_Variables" = PrivateAttr()
 

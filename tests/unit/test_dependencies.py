@@ -21,7 +21,15 @@ ALLOWED: Final = {
 }
 """Licences of what stands in the image, by their SPDX names."""
 
+BETA_BY_NUMBER: Final = {
+    "opentelemetry-exporter-http-transport",
+    "opentelemetry-exporter-otlp-common",
+    "opentelemetry-semantic-conventions",
+}
+"""Parts of OpenTelemetry's stable SDK, released with it and numbered as betas for ever."""
+
 _SPELLED: Final = {
+    "3-Clause BSD License": "BSD-3-Clause",
     "Apache 2": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
@@ -64,7 +72,7 @@ def test_a_package_of_the_image_may_be_passed_on_and_is_alive(package: str) -> N
     told = metadata.metadata(package)
     assert "Development Status :: 7 - Inactive" not in (told.get_all("Classifier") or [])
     version = Version(metadata.version(package))
-    assert not version.is_prerelease
+    assert version.is_prerelease == (package in BETA_BY_NUMBER)
     assert not version.is_devrelease
 
 

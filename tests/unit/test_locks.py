@@ -14,9 +14,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 RUNTIME = PROJECT["project"]["dependencies"]
 WANTED = {
-    "requirements.txt": RUNTIME,
+    "requirements.txt": [*RUNTIME, *EXTRAS["tracing"]],
     "requirements-dev.txt": [
         *RUNTIME,
+        *EXTRAS["tracing"],
         *EXTRAS["sandbox"],
         *EXTRAS["dev"],
         *PROJECT["build-system"]["requires"],
