@@ -47,6 +47,12 @@
   value: {{ .Values.daemon.retentionDays | int | quote }}
 - name: PASSBACK_DISTRICT_METRICS
   value: {{ .Values.daemon.districtMetrics | quote }}
+{{- if .Values.daemon.tracesTo }}
+- name: PASSBACK_TRACING
+  value: "true"
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .Values.daemon.tracesTo | quote }}
+{{- end }}
 {{- if .Values.daemon.allowedNetworks }}
 - name: PASSBACK_ALLOWED_NETWORKS
   value: {{ join "," .Values.daemon.allowedNetworks | quote }}
