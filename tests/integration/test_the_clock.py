@@ -278,7 +278,8 @@ async def _take_lease_by_the_machines_clock(
         clock + time_to_live,
         clock,
     )
-    return None if epoch is None else Lease(district_id, holder, epoch)
+    term = runs.Term.beginning(time_to_live)
+    return None if epoch is None else Lease(district_id, holder, epoch, term)
 
 
 async def _due_whoever_holds_it(pool: Pool, now: datetime, limit: int) -> list[str]:

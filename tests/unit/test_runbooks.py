@@ -1,4 +1,4 @@
-"""Runbooks: one for each alert, of four parts, with commands that exist as they are written."""
+"""Runbooks and the guide: a runbook for each alert, and commands that exist as they are written."""
 
 import re
 import shlex
@@ -23,13 +23,13 @@ _PANEL = re.compile(r'(Overview|District|Internals), "([^"]+)"')
 def _commands() -> set[str]:
     """Every passback command, in blocks and in running text."""
     found = set()
-    for file in FOLDER.glob("*.md"):
+    for file in (FOLDER.parent / "README.md", *FOLDER.glob("*.md")):
         text = file.read_text()
         lines = [line for block in _BLOCK.findall(text) for line in block.splitlines()]
         lines += re.findall(r"`([^`\n]+)`", _BLOCK.sub("", text))
         for line in lines:
             if match := re.search(r"(?:^|-- )passback (.*)", line):
-                found.add(match[1])
+                found.add(match[1].partition(" > ")[0])
     return found
 
 
