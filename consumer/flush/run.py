@@ -198,6 +198,7 @@ class Flusher:
                 self.now,
                 lambda tally: self.counted(district_id, tally),
                 ends_at,
+                first=stored.decided_revision == 0,
             )
             try:
                 await sending.send(conflicts.pages(night, skyward))

@@ -86,7 +86,10 @@ class Sending:
         now: Callable[[], datetime],
         counted: Callable[[Tally], None],
         ends_at: datetime | None = None,
+        *,
+        first: bool = False,
     ) -> None:
+        """``first``: no run of this district was ever done, by what this store knows."""
         self._pool = pool
         self._skyward = skyward
         self._night = night
@@ -95,6 +98,7 @@ class Sending:
         self._now = now
         self._counted = counted
         self._ends_at = ends_at
+        self._is_first = first
         self._read_back = ReadBack(
             skyward, enabled=night.district.skyward.read_back, stop=self._stop_with
         )
@@ -225,15 +229,16 @@ class Sending:
             return _Acknowledged(ours)
         line_item = self._line_item(portion)
         fields = self._wanted(portion)
-        if item.posted is not None:
-            if fields == dict(item.posted.fields) and not again:
-                return _Acknowledged(ours)
-            if _type(portion) == item.posted.otus_type:
-                # The teacher may have moved it to another category: what was chosen stays.
-                held = await self._skyward.read_line_item(ours)
-                if held is not None and held.category_sourced_id is not None:
-                    fields["category"] = held.category_sourced_id
-                line_item = replace(line_item, category_sourced_id=fields["category"])
+        if item.posted is not None and fields == dict(item.posted.fields) and not again:
+            return _Acknowledged(ours)
+        # A store that was made anew from the log knows nothing of an item that stands in Skyward.
+        is_known = item.posted is not None and _type(portion) == item.posted.otus_type
+        if is_known or (self._is_first and item.posted is None):
+            # The teacher may have moved it to another category: what was chosen stays.
+            held = await self._skyward.read_line_item(ours)
+            if held is not None and held.category_sourced_id is not None:
+                fields["category"] = held.category_sourced_id
+            line_item = replace(line_item, category_sourced_id=fields["category"])
         fingerprint = self._fingerprint(portion, *fields.values())
         refusal = item.refusal
         if (
