@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo test watch pictures mutants check dashboards events reasons fuzz audit sbom image image-test image-base chart manifests lock clean
+.PHONY: help install demo test test-slow bench bench-quick watch pictures mutants check dashboards events reasons fuzz audit sbom image image-test image-base chart manifests lock clean
 
 # A name on the PATH may be a shim for what is not installed, so each is asked.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
@@ -43,6 +43,20 @@ watch: install ## alerts and dashboards on a real Prometheus (apt-get install pr
 
 test-slow: install ## storms, faults and loads, minutes each: writes deploy/reliability.md
 	@$(BIN)/python -m pytest tests/slow $(ARGS)
+
+LOCK_BENCH := deploy/requirements-bench.txt
+BENCH := .venv/bench
+
+$(BENCH): $(INSTALLED) $(LOCK_BENCH)
+	@echo "install: the peers of the benchmark"
+	@$(PIP) install --require-hashes --no-deps --requirement $(LOCK_BENCH)
+	@touch $@
+
+bench: install $(BENCH) ## ratios to ceilings and peers of the same run; writes bench.json; PARTS="intake replay" for some
+	@$(BIN)/python -m tests.bench $(PARTS)
+
+bench-quick: install $(BENCH) ## the same, small, in two minutes: fails on a ratio that fell by half
+	@$(BIN)/python -m tests.bench --quick $(PARTS)
 
 DRAW := deploy/dashboards/draw
 
@@ -184,6 +198,7 @@ lock: ## writes the locks anew; UPGRADE=--upgrade takes newer versions
 	@$(COMPILE) pyproject.toml --extra tracing --extra sandbox --extra dev --constraint $(LOCK) --output-file $(LOCK_DEV)
 	@$(COMPILE) pyproject.toml --extra deploy --constraint $(LOCK_DEV) --output-file $(LOCK_DEPLOY)
 	@$(COMPILE) --group fuzz --output-file $(LOCK_FUZZ)
+	@$(COMPILE) pyproject.toml --extra bench --constraint $(LOCK_DEV) --output-file $(LOCK_BENCH)
 
 clean: ## removes what these targets made here
 	rm -rf .venv build dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis \

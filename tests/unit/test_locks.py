@@ -23,6 +23,7 @@ WANTED = {
         *PROJECT["build-system"]["requires"],
     ],
     "requirements-deploy.txt": [*RUNTIME, *EXTRAS["deploy"]],
+    "requirements-bench.txt": [*RUNTIME, *EXTRAS["bench"]],
     "requirements-fuzz.txt": PROJECT["dependency-groups"]["fuzz"],
 }
 
@@ -57,7 +58,9 @@ def test_every_line_of_a_lock_is_a_pinned_package_or_its_hash(name: str) -> None
         )
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-deploy.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-deploy.txt", "requirements-bench.txt"]
+)
 def test_what_the_image_has_and_what_checks_it_are_what_was_tested(name: str) -> None:
     tested = locked("requirements-dev.txt")
     assert {
