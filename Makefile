@@ -35,15 +35,6 @@ $(INSTALLED): pyproject.toml $(LOCK_DEV)
 demo: install ## a whole district's day on this machine
 	@$(BIN)/passback demo
 
-test: install ## all tests, on a real Kafka and a real Postgres; ARGS="-k word" for some
-	@$(BIN)/python -m pytest tests/unit tests/integration tests/system $(ARGS)
-
-watch: install ## alerts and dashboards on a real Prometheus (apt-get install prometheus)
-	@$(BIN)/python -m pytest tests/watch $(ARGS)
-
-test-slow: install ## storms, faults and loads, minutes each: writes deploy/reliability.md
-	@$(BIN)/python -m pytest tests/slow $(ARGS)
-
 LOCK_BENCH := deploy/requirements-bench.txt
 BENCH := .venv/bench
 
@@ -52,7 +43,16 @@ $(BENCH): $(INSTALLED) $(LOCK_BENCH)
 	@$(PIP) install --require-hashes --no-deps --requirement $(LOCK_BENCH)
 	@touch $@
 
-bench: install $(BENCH) ## ratios to ceilings and peers of the same run; writes bench.json; PARTS="intake replay" for some
+test: install $(BENCH) ## all tests, on a real Kafka and a real Postgres; ARGS="-k word" for some
+	@$(BIN)/python -m pytest tests/unit tests/integration tests/system $(ARGS)
+
+watch: install ## alerts and dashboards on a real Prometheus (apt-get install prometheus)
+	@$(BIN)/python -m pytest tests/watch $(ARGS)
+
+test-slow: install ## storms, faults and loads, minutes each: writes deploy/reliability.md
+	@$(BIN)/python -m pytest tests/slow $(ARGS)
+
+bench: install $(BENCH) ## ratios to ceilings and peers of the same run; writes bench.json; PARTS="intake replicas" for some
 	@$(BIN)/python -m tests.bench $(PARTS)
 
 bench-quick: install $(BENCH) ## the same, small, in two minutes: fails on a ratio that fell by half

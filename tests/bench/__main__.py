@@ -1,7 +1,8 @@
-"""Runs the named parts (all when none is named), prints one table and writes bench.json.
+"""Runs the named parts (all when none is named) and prints one table.
 
-With ``--quick`` sizes are small, bench.json is left alone, and a ratio that fell to half of the
-one in recorded.json ends it with status 1; ``--record`` writes recorded.json instead.
+bench.json holds this run; the tables of deploy/performance.md and README.md keep what other runs
+measured. With ``--quick`` sizes are small, nothing of these is written, and a ratio that fell to
+half of the one in recorded.json ends it with status 1; ``--record`` writes recorded.json instead.
 """
 
 import argparse
@@ -16,19 +17,23 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import startup
+from tests.bench import intake, page, replicas, startup
 from tests.bench.frame import Bench, Figures, machine, make_template, raise_priority, services
 from tests.bench.targets import TARGETS, fallen
 
 PARTS: Final[Mapping[str, Callable[[Bench], Coroutine[Any, Any, Figures]]]] = {
     "startup": startup.measure,
+    "intake": intake.measure,
+    "replicas": replicas.measure,
 }
 """In the order in which they run."""
 
-QUICK: Final = ("startup",)
-"""The parts of a quick run: together under two minutes on two cores."""
+QUICK: Final = ("intake",)
+"""The parts of a quick run, those with ratios: together under two minutes on two cores."""
 
 _WRITTEN: Final = Path("bench.json")
+_PAGE: Final = Path("deploy/performance.md")
+_README: Final = Path("README.md")
 _RECORDED: Final = Path(__file__).parent / "recorded.json"
 
 
@@ -56,6 +61,8 @@ def main(arguments: Sequence[str]) -> int:
     _show(ratios, absolute)
     if not asked.quick:
         _WRITTEN.write_text(json.dumps(as_written(ratios, absolute), indent=2) + "\n")
+        _PAGE.write_text(page.whole(_PAGE.read_text(), ratios, absolute))
+        _README.write_text(page.short(_README.read_text(), ratios))
         return 0
     recorded = json.loads(_RECORDED.read_text())
     if asked.record:

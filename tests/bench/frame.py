@@ -16,6 +16,8 @@ import psutil  # type: ignore[import-untyped, unused-ignore]
 
 from consumer.sandbox.kafka import Kafka
 from consumer.sandbox.postgres import Postgres
+from consumer.sandbox.tcp import LOOPBACK
+from consumer.sealing import new_key
 from consumer.store.migrate import migrate
 
 _TEMPLATE: Final = "bench_template"
@@ -46,6 +48,22 @@ class Bench:
     def rounds(self, full: int) -> int:
         """How many alternating rounds: ``full``, or three at the most in a quick run."""
         return min(full, 3) if self.quick else full
+
+    def daemon_environment(self, url: str, topic_prefix: str, group: str) -> dict[str, str]:
+        """The environment of a ``passback run`` of that group; any free port, cutoffs far away."""
+        key_file = self.directory / "sealing.key"
+        if not key_file.exists():
+            key_file.write_text(new_key() + "\n")
+        return os.environ | {
+            "PASSBACK_DATABASE_URL": url,
+            "PASSBACK_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "PASSBACK_KAFKA_TOPIC_PREFIX": topic_prefix,
+            "PASSBACK_KAFKA_GROUP_ID": group,
+            "PASSBACK_KAFKA_START": "earliest",
+            "PASSBACK_SEALING_KEY_FILE": str(key_file),
+            "PASSBACK_HTTP_HOST": LOOPBACK,
+            "PASSBACK_HTTP_PORT": "0",
+        }
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[str]:

@@ -1,7 +1,6 @@
 """Start-up: from ``passback run`` until /readyz answers 200, on a migrated database."""
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
@@ -9,7 +8,6 @@ from http.client import HTTPConnection
 from statistics import median
 
 from consumer.sandbox.tcp import LOOPBACK, free_port
-from consumer.sealing import new_key
 from tests.bench.frame import Bench, Figures
 
 _TOPICS = ("assessment-changed", "grade-changed", "passback-group-changed")
@@ -19,20 +17,11 @@ async def measure(bench: Bench) -> Figures:
     """The median of a few starts, each in a group of its own."""
     prefix = "startup."
     await bench.kafka.create_topics({prefix + topic: 8 for topic in _TOPICS})
-    (bench.directory / "sealing.key").write_text(new_key() + "\n")
     seconds = []
     for number in range(bench.rounds(5)):
         async with bench.database() as url:
-            environment = os.environ | {
-                "PASSBACK_DATABASE_URL": url,
-                "PASSBACK_KAFKA_BOOTSTRAP_SERVERS": bench.kafka.bootstrap_servers,
-                "PASSBACK_KAFKA_TOPIC_PREFIX": prefix,
-                "PASSBACK_KAFKA_GROUP_ID": f"{prefix}{number}",
-                "PASSBACK_KAFKA_START": "earliest",
-                "PASSBACK_SEALING_KEY_FILE": str(bench.directory / "sealing.key"),
-                "PASSBACK_HTTP_HOST": LOOPBACK,
-                "PASSBACK_HTTP_PORT": str(port := free_port()),
-            }
+            environment = bench.daemon_environment(url, prefix, f"{prefix}{number}")
+            environment["PASSBACK_HTTP_PORT"] = str(port := free_port())
             seconds.append(await asyncio.to_thread(_start, environment, port))
     return Figures(absolute={"startup_s": median(seconds)})
 

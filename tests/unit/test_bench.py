@@ -1,7 +1,14 @@
 """What the benchmark writes, and what it complains of."""
 
+from pathlib import Path
+
+import pytest
+
+from tests.bench import page
 from tests.bench.__main__ import as_written
 from tests.bench.targets import TARGETS, fallen
+
+_ROOT = Path(__file__).parents[2]
 
 
 def test_bench_json_has_these_keys_whatever_was_measured() -> None:
@@ -44,3 +51,51 @@ def test_targets_say_when_they_are_reached() -> None:
     assert not TARGETS["intake_vs_bare"].reached(0.79)
     assert TARGETS["memory_mib_1m"].reached(200)
     assert not TARGETS["memory_mib_1m"].reached(201)
+
+
+_MACHINE = {"machine": "two cores"}
+_EMPTY = "".join(
+    f"Before {name}.\n<!-- bench: {name} -->\n<!-- bench ends -->\n"
+    for name in ("machine", "ratios", "absolute")
+)
+
+
+def test_a_part_measured_alone_leaves_the_rows_of_the_others() -> None:
+    first = page.whole(_EMPTY, {"intake_vs_faststream": 1.9}, {**_MACHINE, "bare_per_s": 12_345.6})
+    second = page.whole(first, {"memory_mib_1m": 150}, {**_MACHINE, "startup_s": 1.234})
+    rows = [line for line in second.splitlines() if line.startswith("| `")]
+    assert [row.rpartition(" | ")[0] for row in rows] == [
+        "| `intake_vs_faststream` | >= 1.8 | 1.90 | reached",
+        "| `memory_mib_1m` | <= 200 | 150.00 | reached",
+        "| `bare_per_s`",
+        "| `startup_s`",
+    ]
+    assert "| `bare_per_s` | 12,346 |" in rows
+    assert "| `startup_s` | 1.23 |" in rows
+
+
+def test_what_is_measured_again_is_replaced_and_the_prose_stays() -> None:
+    first = page.whole(_EMPTY, {"intake_vs_bare": 0.9}, {"machine": "one core"})
+    second = page.whole(first, {"intake_vs_bare": 0.7}, _MACHINE)
+    assert "| 0.70 | missed |" in second
+    assert "0.90" not in second
+    assert "two cores" in second
+    assert "one core" not in second
+    assert [line for line in second.splitlines() if line.startswith("Before")] == [
+        "Before machine.",
+        "Before ratios.",
+        "Before absolute.",
+    ]
+
+
+def test_a_page_without_its_marks_is_not_written() -> None:
+    with pytest.raises(ValueError, match="substring not found"):
+        page.whole("Nothing here.", {"intake_vs_bare": 0.9}, _MACHINE)
+
+
+def test_the_readme_shows_the_ratios_of_the_page() -> None:
+    def ratios(name: str) -> dict[str, list[str]]:
+        rows = [line.split(" | ") for line in (_ROOT / name).read_text().splitlines()]
+        return {row[0]: row[1:3] for row in rows if row[0].strip("| `") in TARGETS}
+
+    assert ratios("README.md") == ratios("deploy/performance.md")
