@@ -19,7 +19,8 @@ its due date becomes a zero here, from the clock, and too many zeros trip a brea
 ``flush.sending`` has a line item acknowledged before its results go, many side by side, through
 ``skyward``, which holds the token, keeps the pace the server bears and says when to stop;
 ``oneroster`` knows the bodies and what an answer means. Ids are made from Otus' ids alone, so
-the same PUT again is harmless, and a crash costs repeats, never a double.
+the same PUT again is harmless, and a crash costs repeats, never a double. What was on its way when
+a run ended is asked of Skyward first by the next one (``flush.adopting``).
 
 ``store.settling`` writes what became of it in batches, where the revision and the lease's epoch
 are still the ones that were read, with the run's counts in the same transaction. The run closes

@@ -65,14 +65,18 @@ class Evening:
                 "status": "active",
                 "class_sourced_id": class_id,
                 "school_sourced_id": self._roster.classes[class_id].school,
-                "assignees": [
-                    {"student_id": f"s-{i}", "sourced_id": s}
-                    for i, s in enumerate(sorted(self._roster.students_of(class_id)))
-                ],
+                "assignees": self.assignees(number),
             }
             | changes,
             days=changed_days,
         )
+
+    def assignees(self, number: int) -> list[dict[str, str]]:
+        """All students of the class with that number."""
+        return [
+            {"student_id": f"s-{i}", "sourced_id": s}
+            for i, s in enumerate(sorted(self._roster.students_of(self.classes[number])))
+        ]
 
     def grade(
         self,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Final
 
-from consumer.flush.night import Decided, Night, Portion
+from consumer.flush.night import Decided, Night, Page, Portion
 from consumer.gradebook import Decision, Kind, Reason, ScoreStatus, Sent, result_id
 from consumer.oneroster import HeldResult
 from consumer.skyward import Skyward
@@ -17,7 +17,7 @@ from consumer.skyward import Skyward
 _DETAIL: Final = "somebody changed the score in Skyward after it was posted; theirs was kept"
 
 
-async def pages(night: Night, skyward: Skyward) -> AsyncIterator[AsyncIterator[Portion]]:
+async def pages(night: Night, skyward: Skyward) -> AsyncIterator[Page]:
     """The night's pages, with those grades held that Skyward no longer shows as they were posted.
 
     One that shows what would be sent now stands as it should, and goes. Raises
@@ -25,12 +25,13 @@ async def pages(night: Night, skyward: Skyward) -> AsyncIterator[AsyncIterator[P
     """
     keeps = night.district.rules.changed_in_skyward == "hold"
     async for page in night.pages():
-        yield _kept_in(page, skyward, night.district.district) if keeps else page
+        if keeps:
+            yield Page(page.items, _kept_in(page, skyward, night.district.district))
+        else:
+            yield page
 
 
-async def _kept_in(
-    page: AsyncIterator[Portion], skyward: Skyward, district_id: str
-) -> AsyncIterator[Portion]:
+async def _kept_in(page: Page, skyward: Skyward, district_id: str) -> AsyncIterator[Portion]:
     async for portion in page:
         yield await _keep_what_changed(skyward, district_id, portion)
 

@@ -84,6 +84,17 @@ class Portion:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some line items that are looked at together, and what was decided of them, as it comes."""
+
+    items: Sequence[ItemKey]
+    portions: AsyncIterator[Portion]
+
+    def __aiter__(self) -> AsyncIterator[Portion]:
+        return self.portions
+
+
 class Night:
     """Everything that one run decides with; Skyward's classes are read as they are met.
 
@@ -126,7 +137,7 @@ class Night:
         """Takes in the breaker's verdict."""
         self.tonight = replace(self.tonight, zeros_held=held)
 
-    async def pages(self, *, due_only: bool = False) -> AsyncIterator[AsyncIterator[Portion]]:
+    async def pages(self, *, due_only: bool = False) -> AsyncIterator[Page]:
         """Everything undecided at the cutoff, page by page in key order.
 
         ``due_only``: only items whose due moment has passed, where a zero could arise.
@@ -143,7 +154,7 @@ class Night:
                 if i.whole or i.posted is not None or i.assessment is None or i.decide_from is None
             ]
             await self.read_classes(i.assessment.class_sourced_id for i in now if i.assessment)
-            yield self._portions(now)
+            yield Page([i.key for i in now], self._portions(now))
 
     async def _portions(self, page: list[UndecidedItem]) -> AsyncIterator[Portion]:
         framed = {i.key: frame(self.item(i)) for i in page}

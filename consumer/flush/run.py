@@ -10,7 +10,7 @@ from typing import Final
 from consumer.cutoff import Cutoff
 from consumer.district import District
 from consumer.errors import DistrictStopped, LeaseLost
-from consumer.flush import conflicts
+from consumer.flush import adopting, conflicts
 from consumer.flush.night import Night, read_district, trips_breaker
 from consumer.flush.sending import Sending
 from consumer.gradebook import Reason, RunReport
@@ -168,13 +168,20 @@ class Flusher:
         if run.settings_revision != stored.decided_revision:
             await undecided.mark_items(self.pool, district_id, cutoff.at)
         stopped_classes = await skyward_state.stopped_by_skyward(self.pool, district_id)
-        if not stopped_classes and not await undecided.has_undecided(
-            self.pool, district_id, cutoff.at, due_since=cutoff.at - _PERIODS_REOPEN
+        if not (
+            stopped_classes
+            or lease.in_doubt
+            or await undecided.has_undecided(
+                self.pool, district_id, cutoff.at, due_since=cutoff.at - _PERIODS_REOPEN
+            )
         ):
             return
         async with self.connect(stored, district) as skyward:
             skyward.write_while(lease.term.is_over)
             now_read = await self._read_district(skyward, district_id, run, stopped_classes)
+            if lease.in_doubt:
+                adopted = await adopting.adopt(self.pool, skyward, district, lease, run, self.now())
+                self.counted(district_id, adopted)
             night = Night(
                 self.pool,
                 Tonight(district, cutoff.at, cutoff.service_date, caught_up),

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from consumer.errors import DistrictStopped
-from consumer.flush.night import Decided, Night, Portion
+from consumer.flush.night import Decided, Night, Page, Portion
 from consumer.flush.reading_back import Acknowledged, ReadBack
 from consumer.gradebook import (
     REASONS,
@@ -36,6 +36,7 @@ from consumer.gradebook import (
 from consumer.log import get_logger
 from consumer.rules import NAME_LIMIT, wakes_at
 from consumer.skyward import Skyward
+from consumer.store import in_doubt
 from consumer.store.connection import Pool
 from consumer.store.runs import FlushRun, Lease
 from consumer.store.settling import (
@@ -120,8 +121,11 @@ class Sending:
         self._unacknowledged: set[ItemKey] = set()
         # How often in a row Skyward failed over each line item's results.
         self._troubles: dict[ItemKey, int] = {}
+        # The page whose items are in doubt until all of it is settled, and those that stay so.
+        self._remembered: Page | None = None
+        self._in_doubt: set[ItemKey] = set()
 
-    async def send(self, pages: AsyncIterator[AsyncIterator[Portion]]) -> None:
+    async def send(self, pages: AsyncIterator[Page]) -> None:
         """Sends and settles everything; raises ``DistrictStopped`` or ``LeaseLost``."""
         try:
             async for page in pages:
@@ -135,10 +139,19 @@ class Sending:
             if self._troubles and not self._succeeded:
                 self._stop_with(Reason.SKYWARD_UNAVAILABLE, "no write of this run was answered")
         await self._settle()
+        if self._remembered is not None:
+            await in_doubt.remember(self._pool, self._lease, self._in_doubt)
         if self._stop is not None:
             raise self._stop
 
-    async def _send_page(self, page: AsyncIterator[Portion]) -> None:
+    async def _remember(self, page: Page) -> None:
+        """Before the first write of a page: should this process die, the next run asks Skyward."""
+        if self._remembered is not page:
+            self._remembered = page
+            keys = self._in_doubt.union(page.items)
+            await in_doubt.remember(self._pool, self._lease, keys)
+
+    async def _send_page(self, page: Page) -> None:
         looked_at: list[SettledItem] = []
         self._acknowledged.clear()
         self._acknowledged_again.clear()
@@ -151,6 +164,7 @@ class Sending:
                     if portion.last and portion.item.assessment is not None:
                         looked_at.append(_looked_at(portion))
                     if posts or self._line_item_changed(portion):
+                        await self._remember(page)
                         await ahead.acquire()
                         task = tasks.create_task(self._send_portion(portion, posts))
                         task.add_done_callback(lambda _: ahead.release())
@@ -396,6 +410,8 @@ class Sending:
         assert portion.item.assessment is not None
         class_id = portion.item.assessment.class_sourced_id
         self._classes.add(class_id)
+        if outcome.kind is Kind.DEFER:
+            self._in_doubt.add(portion.item.key)
         if outcome.kind is Kind.POST:
             self._succeeded = True
             self._forbidden_in_a_row.clear()
@@ -517,6 +533,10 @@ class Sending:
             self._line_items = []
             answered, self._answered = self._answered, 0
             grades = await self._read_back.verified(grades)
+            # What was acknowledged and is not shown so may be there all the same.
+            self._in_doubt.update(
+                g.key.item for g in grades if g.attempted and g.kind is Kind.DEFER
+            )
             if grades or line_items or items:
                 tally = await settle(
                     self._pool,

@@ -328,6 +328,14 @@ class Skyward:
                 if row.active and row.line_item_sourced_id in (None, line_item_id):
                     yield row
 
+    async def read_results_shown(self, class_id: str, line_item_id: str) -> list[HeldResult] | None:
+        """The active results of one line item; None where Skyward does not show them to us."""
+        url = self._paths.line_item_results(class_id, line_item_id)
+        rows = await self._list("get_results", url, oneroster.read_results, _NOT_FOR_THIS_CLASS)
+        if rows is None:
+            return None
+        return [r for r in rows if r.active and r.line_item_sourced_id in (None, line_item_id)]
+
     async def read_students(self, class_id: str) -> frozenset[str] | None:
         """The active students of one class; None where Skyward does not know the class."""
         url = self._paths.class_students(class_id)

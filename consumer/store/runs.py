@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from consumer.cutoff import Cutoff
 from consumer.errors import LeaseLost
-from consumer.gradebook import Kind, Reason, RunReport
+from consumer.gradebook import ItemKey, Kind, Reason, RunReport
 from consumer.store.connection import Connection, Pool
 
 # Counted on while a machine or a virtual one is suspended, where the system tells it.
@@ -42,12 +42,17 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to flush one district; ``epoch`` fences what its holder writes to the store."""
+    """The right to flush one district; ``epoch`` fences what its holder writes to the store.
+
+    ``in_doubt``: items of which its last holder may have told Skyward what the store does not
+    know.
+    """
 
     district_id: str
     holder: str
     epoch: int
     term: Term = field(default_factory=lambda: Term(0), compare=False)
+    in_doubt: Sequence[ItemKey] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +88,20 @@ async def take_lease(
 ) -> Lease | None:
     """Takes the district's lease unless another holder's has not expired."""
     term = Term.beginning(time_to_live)
-    epoch = await pool.fetchval(
+    row = await pool.fetchrow(
         "INSERT INTO lease AS l (district_id, holder, epoch, expires_at)"
         " VALUES ($1, $2, 1, clock_timestamp() + $3)"
         " ON CONFLICT (district_id) DO UPDATE SET holder = excluded.holder,"
         " epoch = l.epoch + 1, expires_at = excluded.expires_at"
-        " WHERE l.expires_at < clock_timestamp() RETURNING epoch",
+        " WHERE l.expires_at < clock_timestamp() RETURNING epoch, in_doubt",
         district_id,
         holder,
         time_to_live,
     )
-    return None if epoch is None else Lease(district_id, holder, epoch, term)
+    if row is None:
+        return None
+    in_doubt = tuple(ItemKey(*key) for key in row["in_doubt"])
+    return Lease(district_id, holder, row["epoch"], term, in_doubt)
 
 
 async def renew_lease(pool: Pool, lease: Lease, time_to_live: timedelta) -> None:
@@ -108,7 +116,7 @@ async def renew_lease(pool: Pool, lease: Lease, time_to_live: timedelta) -> None
         time_to_live,
     )
     if not renewed:
-        raise LeaseLost(f"the lease of district {lease.district_id} went to another replica")
+        raise lease_lost(lease)
     lease.term.ends_at = term.ends_at
 
 
@@ -134,7 +142,12 @@ async def expect_lease(connection: Connection, lease: Lease) -> None:
         f"{_STANDS_STILL / timedelta(milliseconds=1):.0f}ms",
     )
     if not held:
-        raise LeaseLost(f"the lease of district {lease.district_id} went to another replica")
+        raise lease_lost(lease)
+
+
+def lease_lost(lease: Lease) -> LeaseLost:
+    """What a write raises that came too late."""
+    return LeaseLost(f"the lease of district {lease.district_id} went to another replica")
 
 
 async def begin(

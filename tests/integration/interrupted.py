@@ -103,6 +103,7 @@ class Interrupted:
     first: list[Record]
     second: list[Record]
     corrections: list[Record]
+    taken_back: list[Record]
     deaths: list[datetime] = field(default_factory=list)
     begun: int = 0
     evenings: list[evidence.Evening] = field(default_factory=list)
@@ -310,6 +311,8 @@ def interrupted(directory: Path, database_url: str, **rules: Any) -> Iterator[In
     evening.now = NOW + timedelta(days=1)
     for student in range(5):
         evening.grade("paper", student, "9", number=1)
+    corrected = len(evening.records)
+    take_back(evening)
     with StandIn(
         SCHOOL / "district",
         directory / "j",
@@ -335,5 +338,19 @@ def interrupted(directory: Path, database_url: str, **rules: Any) -> Iterator[In
             settings,
             evening.records[:first],
             evening.records[first:second],
-            evening.records[second:],
+            evening.records[second:corrected],
+            evening.records[corrected:],
         )
+
+
+def take_back(evening: Evening) -> None:
+    """What the second night said is unsaid: as it was before, or not to be posted any more."""
+    evening.assess("quiz", title="Quiz", due_days=-2)
+    evening.grade("quiz", 0, "8")
+    evening.grade("quiz", 2, "8", number=1)
+    evening.grade("paper", 0, None, completion="not_started", number=1)
+    evening.grade("paper", 1, "2", submission="excluded", number=1)
+    evening.grade("paper", 2, "8.5", number=1)
+    evening.remove("grade-changed", "paper", "c-2", "s-3")
+    # The last of the class handed nothing in, and is not assigned any more.
+    evening.assess("paper", number=1, assignees=evening.assignees(1)[:-1])

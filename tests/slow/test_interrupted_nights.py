@@ -10,6 +10,7 @@ from consumer.flush import sending
 from consumer.gradebook import Kind, Outcome
 from consumer.skyward import Skyward
 from tests.integration.interrupted import Interrupted, Way, interrupted
+from tests.integration.test_in_doubt import after_deaths
 from tests.integration.test_interrupted_nights import clauses_broken, cut_at_each
 from tests.slow.table import Row, Table
 
@@ -37,6 +38,25 @@ def test_a_night_that_ends_at_each_await(night: Interrupted, table: type[Table],
         )
     )
     assert points > 150
+
+
+@pytest.mark.timeout(1_800)
+def test_what_is_taken_back_after_a_death_at_each_await(
+    night: Interrupted, table: type[Table]
+) -> None:
+    found = after_deaths(night, range(1, 240, 2))
+    assert not any(found.values()), found
+    table.add(
+        Row(
+            "SIGKILL at an await, and all that was on its way is taken back",
+            len(found),
+            0,
+            0,
+            0,
+            None,
+            "a build that asks Skyward nothing afterwards leaves values of which nobody knows",
+        )
+    )
 
 
 def test_a_build_that_settles_before_it_sends_is_noticed(

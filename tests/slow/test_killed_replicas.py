@@ -1,5 +1,7 @@
 """Real daemons, alone and two side by side, killed thirty times each."""
 
+import sys
+
 import pytest
 
 from tests.slow.table import Row, Table
@@ -14,6 +16,7 @@ async def test_replicas_killed_thirty_times(
 ) -> None:
     async with replicas_of(town, seed=side_by_side) as replicas:
         killed = await kill_loop(replicas, rounds=30, side_by_side=side_by_side)
+    assert killed.taken_back == 15
     who = "the only replica" if side_by_side == 1 else "one or both of two replicas"
     table.add(
         Row(
@@ -26,3 +29,12 @@ async def test_replicas_killed_thirty_times(
             "26 broken histories are found by the judge, each by its clause",
         )
     )
+
+
+@pytest.mark.timeout(1_800)
+async def test_a_build_that_asks_nothing_after_a_death_is_noticed(town: Town) -> None:
+    async with replicas_of(town, seed=3) as replicas:
+        broken = (sys.executable, "-m", "tests.slow.broken_daemons", "asks_nothing_after_a_death")
+        replicas.program = broken
+        with pytest.raises(AssertionError, match=r"store_believes|final_value"):
+            await kill_loop(replicas, rounds=30, side_by_side=1)

@@ -4,7 +4,7 @@ import asyncio
 import random
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,17 +22,30 @@ from tests.system.town import TOPICS, ZONE, Town, until
 CLASSES = 4
 
 
+@dataclass(frozen=True)
+class Said:
+    """What Otus says at one moment: the quizzes' title, a score by class and student."""
+
+    title: str
+    scores: Mapping[tuple[int, int], str]
+
+
 @dataclass
 class Replicas:
-    """Processes of one town by number, and the evening whose events they take in."""
+    """Processes of one town by number, and the evening whose events they take in.
+
+    ``program`` begins a command line in the place of ``passback``.
+    """
 
     town: Town
     evening: Evening
     settings: dict[str, Any]
     chance: random.Random
+    said: Said = Said("", {})
     published: int = 0
     deaths: list[datetime] = field(default_factory=list)
     processes: dict[int, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    program: Sequence[str] = ()
 
     def start(self, number: int) -> None:
         """Its group instance is its own, so that nobody waits for a dead one's session."""
@@ -41,7 +54,10 @@ class Replicas:
         }
         with (self.town.directory / f"replica-{number}.log").open("ab") as log:
             self.processes[number] = subprocess.Popen(
-                [*self.town.command(), "run"], env=environment, stdout=log, stderr=subprocess.STDOUT
+                [*(self.program or self.town.command()), "run"],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
 
     async def kill(self, number: int) -> None:
@@ -62,14 +78,33 @@ class Replicas:
 
     async def correct(self, versions: int = 3) -> None:
         """Publishes a few versions of every grade, and the assessments anew."""
-        self.evening.now = datetime.now(ZONE)
         for version in range(versions):
-            for number in range(CLASSES):
-                self.evening.assess("quiz", number=number, title=f"Quiz {self.published}")
-                for student in range(20):
-                    score = str(self.chance.randrange(11))
-                    self.evening.grade("quiz", student, score, number=number)
+            self.said = Said(
+                f"Quiz {self.published}",
+                {
+                    (number, student): str(self.chance.randrange(11))
+                    for number in range(CLASSES)
+                    for student in range(20)
+                },
+            )
+            self._say(self.said)
             await asyncio.sleep(0 if version else 0.05)
+        await self._publish()
+
+    async def say_again(self, said: "Said") -> None:
+        """Everything is as it was then: what came since is taken back."""
+        self.said = said
+        self._say(said)
+        await self._publish()
+
+    def _say(self, said: "Said") -> None:
+        self.evening.now = datetime.now(ZONE)
+        for number in range(CLASSES):
+            self.evening.assess("quiz", number=number, title=said.title)
+        for (number, student), score in said.scores.items():
+            self.evening.grade("quiz", student, score, number=number)
+
+    async def _publish(self) -> None:
         fresh = self.evening.records[self.published :]
         self.published = len(self.evening.records)
         await self.town.publish(fresh)
@@ -141,9 +176,13 @@ async def replicas_of(town: Town, seed: int) -> AsyncIterator[Replicas]:
 
 @dataclass(frozen=True)
 class Killed:
-    """What a kill loop came to; ``recovered`` is in seconds, the longest of its rounds."""
+    """What a kill loop came to; ``recovered`` is in seconds, the longest of its rounds.
+
+    ``taken_back``: after so many deaths all that had been on its way was said to be as before.
+    """
 
     rounds: int
+    taken_back: int
     repeats: int
     recovered: float
 
@@ -155,8 +194,9 @@ async def kill_loop(replicas: Replicas, rounds: int, side_by_side: int) -> Kille
         replicas.start(number)
     await replicas.correct()
     await replicas.whole_night()
-    recovered, repeats = 0.0, 0
-    for _ in range(rounds):
+    recovered, repeats, taken_back = 0.0, 0, 0
+    for round_ in range(rounds):
+        before = replicas.said
         publishing = asyncio.create_task(replicas.correct())
         if replicas.chance.random() < 0.7:
             await replicas.night()
@@ -164,6 +204,10 @@ async def kill_loop(replicas: Replicas, rounds: int, side_by_side: int) -> Kille
         victims = replicas.chance.sample(list(numbers), replicas.chance.randint(1, side_by_side))
         for number in victims:
             await replicas.kill(number)
+        if round_ % 2:
+            await publishing
+            await replicas.say_again(before)
+            taken_back += 1
         began = time.monotonic()
         for number in victims:
             replicas.start(number)
@@ -172,4 +216,4 @@ async def kill_loop(replicas: Replicas, rounds: int, side_by_side: int) -> Kille
         recovered = max(recovered, time.monotonic() - began)
         await replicas.whole_night()
         repeats = (await replicas.judged()).repeats
-    return Killed(rounds, repeats, recovered)
+    return Killed(rounds, taken_back, repeats, recovered)
