@@ -175,7 +175,7 @@ async def faststream(topic: str, url: str, broker: str) -> None:
     connection = await asyncpg.connect(url, server_settings={"jit": "off"})
     kafka = KafkaBroker(broker, logger=None)
 
-    @kafka.subscriber(
+    @kafka.subscriber(  # type: ignore[untyped-decorator]
         topic,
         batch=True,
         group_id=f"faststream-{url[-32:]}",
