@@ -138,7 +138,9 @@ async def _replay_page(
             del changes[one.id]
     # Whoever deletes a row is the one who records it: two replays at once do it once.
     gone = await connection.fetch(
-        "DELETE FROM quarantine WHERE id = ANY($1) RETURNING id", sorted(changes)
+        "DELETE FROM quarantine WHERE district_id = ANY($1) AND id = ANY($2) RETURNING id",
+        sorted({one.district_id for one in page}),
+        sorted(changes),
     )
     ours = {row["id"] for row in gone}
     # ``changes`` is in the log's order.
@@ -155,27 +157,41 @@ async def discard(pool: Pool, ids: Sequence[int], now: datetime) -> list[int]:
     Returns the ids that are not there. An audit row, which stays, names a district only where
     one of that id was applied: an unreadable key may hold anything, a person's name too.
     """
-    async with pool.acquire() as connection, connection.transaction():
-        rows = await connection.fetch(
-            f"SELECT {_COLUMNS} FROM quarantine WHERE id = ANY($1) FOR UPDATE", list(ids)
-        )
-        found = [_quarantined(row) for row in rows]
-        missing = sorted(set(ids) - {one.id for one in found})
-        if missing:
-            return missing
-        await connection.execute("DELETE FROM quarantine WHERE id = ANY($1)", list(ids))
-        applied = await connection.fetch(
-            "SELECT district_id FROM district WHERE district_id = ANY($1)",
-            [one.district_id for one in found],
-        )
-        known = {row["district_id"] for row in applied}
-        for one in found:
-            where = {"topic": one.topic, "partition": one.partition, "offset": one.offset}
-            district_id = one.district_id if one.district_id in known else ""
-            await write_audit(
-                connection, district_id, now, "quarantine_discard", {"id": one.id, **where}
-            )
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            await _discard(connection, ids, now)
+    except _NotThere as error:
+        return error.ids
     return []
+
+
+class _NotThere(Exception):
+    """Takes back what was deleted beside events that are not there."""
+
+    def __init__(self, ids: list[int]) -> None:
+        super().__init__(ids)
+        self.ids = ids
+
+
+async def _discard(connection: Connection, ids: Sequence[int], now: datetime) -> None:
+    # Whoever deletes a row is the one who discards it.
+    rows = await connection.fetch(
+        f"DELETE FROM quarantine WHERE id = ANY($1) RETURNING {_COLUMNS}", list(ids)
+    )
+    found = sorted((_quarantined(row) for row in rows), key=lambda one: one.id)
+    if missing := sorted(set(ids) - {one.id for one in found}):
+        raise _NotThere(missing)
+    applied = await connection.fetch(
+        "SELECT district_id FROM district WHERE district_id = ANY($1)",
+        [one.district_id for one in found],
+    )
+    known = {row["district_id"] for row in applied}
+    for one in found:
+        where = {"topic": one.topic, "partition": one.partition, "offset": one.offset}
+        district_id = one.district_id if one.district_id in known else ""
+        await write_audit(
+            connection, district_id, now, "quarantine_discard", {"id": one.id, **where}
+        )
 
 
 _COLUMNS: Final = """id, district_id, topic, partition, log_offset, recorded_at, received_at,

@@ -460,8 +460,8 @@ UPDATE membership m SET member = false, changed_at = s.changed_at,
 FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::int[], $5::bigint[])
     AS s (district_id, teacher_id, changed_at, log_partition, log_offset)
 WHERE m.district_id = s.district_id AND m.teacher_id = s.teacher_id
-    AND m.version = (SELECT max(n.version) FROM membership n
-        WHERE n.district_id = s.district_id AND n.teacher_id = s.teacher_id)
+    AND NOT EXISTS (SELECT FROM membership n WHERE n.district_id = m.district_id
+        AND n.teacher_id = m.teacher_id AND n.version > m.version)
     AND (CASE WHEN m.log_partition = s.log_partition THEN s.log_offset > m.log_offset
               ELSE s.changed_at > m.changed_at END)
 RETURNING m.district_id, m.teacher_id, m.changed_at"""

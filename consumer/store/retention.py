@@ -161,7 +161,7 @@ async def keep_partitions(pool: Pool, before: datetime, now: datetime) -> list[s
             end = _next(month)
             # A month that began before its partition was made stays in the default one.
             if _name(month) not in names and not await connection.fetchval(
-                "SELECT EXISTS (SELECT FROM sent_default WHERE at >= $1 AND at < $2)",
+                "SELECT EXISTS (SELECT 1 FROM sent_default WHERE at >= $1 AND at < $2)",
                 _instant(month),
                 _instant(end),
             ):
