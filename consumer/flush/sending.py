@@ -9,10 +9,11 @@ stays undecided.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from consumer.errors import DistrictStopped
 from consumer.flush.night import Decided, Night, Page, Portion
@@ -50,6 +51,9 @@ from consumer.store.settling import (
 WINDOW: Final = 64
 """How many results may be sent and not yet settled."""
 
+_TOGETHER: Final = WINDOW // 3
+"""So many answers are settled at once: others are then read back, and others on their way."""
+
 _LINE_ITEMS_AHEAD: Final = 8
 _BATCH: Final = 500
 _CLASSES_THAT_TELL: Final = 3
@@ -71,7 +75,17 @@ class _Posting:
 
     decided: Decided
     result: Result
-    fingerprint: str
+
+
+@dataclass(slots=True)
+class _Ready:
+    """Results whose line item stands: those that wait to be sent, and how many are not done."""
+
+    portion: Portion
+    line_item: str
+    waiting: deque[Decided]
+    left: int
+    done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Sending:
@@ -104,10 +118,17 @@ class Sending:
             skyward, enabled=night.district.skyward.read_back, stop=self._stop_with
         )
         self._open = asyncio.Semaphore(WINDOW)
+        self._most_at_once = night.district.skyward.max_concurrency
+        self._ready: deque[_Ready] = deque()
+        self._workers = 0
+        self._verifying = asyncio.Lock()
         self._settling = asyncio.Lock()
+        # Answered, and of those how many count for the window; then the same of what was read back.
         self._grades: list[SettledGrade] = []
-        self._line_items: list[SettledLineItem] = []
         self._answered = 0
+        self._verified: list[SettledGrade] = []
+        self._unsettled = 0
+        self._line_items: list[SettledLineItem] = []
         self._log = get_logger()
         self._stop: DistrictStopped | None = None
         # Of each class that answered 403: the grades whose settling waits for the verdict.
@@ -152,24 +173,17 @@ class Sending:
             await in_doubt.remember(self._pool, self._lease, keys)
 
     async def _send_page(self, page: Page) -> None:
-        looked_at: list[SettledItem] = []
         self._acknowledged.clear()
         self._acknowledged_again.clear()
         self._unacknowledged.clear()
-        ahead = asyncio.Semaphore(_LINE_ITEMS_AHEAD)
+        looked_at: list[SettledItem] = []
         try:
             async with asyncio.TaskGroup() as tasks:
-                async for portion in page:
-                    posts = self._settle_what_stays(portion)
-                    if portion.last and portion.item.assessment is not None:
-                        looked_at.append(_looked_at(portion))
-                    if posts or self._line_item_changed(portion):
-                        await self._remember(page)
-                        await ahead.acquire()
-                        task = tasks.create_task(self._send_portion(portion, posts))
-                        task.add_done_callback(lambda _: ahead.release())
-                    if len(self._grades) >= _BATCH:
-                        await self._settle()
+                try:
+                    await self._walk(page, tasks, looked_at)
+                except DistrictStopped as stopped:
+                    # What is on its way is not cut off, but answered and settled.
+                    self._stop_with(stopped.reason, stopped.detail)
         except BaseExceptionGroup as group:
             # Side by side, the first to fail ends the others; its error is the one that tells.
             raise _first(group) from None
@@ -180,6 +194,23 @@ class Sending:
             one.key.item for parked in self._forbidden.values() for one in parked
         )
         await self._settle([i for i in looked_at if i.key not in open_items])
+
+    async def _walk(
+        self, page: Page, tasks: asyncio.TaskGroup, looked_at: list[SettledItem]
+    ) -> None:
+        """Settles what stays and starts what goes; adds to ``looked_at`` the items seen whole."""
+        ahead = asyncio.Semaphore(max(_LINE_ITEMS_AHEAD, self._most_at_once))
+        async for portion in page:
+            posts = self._settle_what_stays(portion)
+            if portion.last and portion.item.assessment is not None:
+                looked_at.append(_looked_at(portion))
+            if posts or self._line_item_changed(portion):
+                await self._remember(page)
+                await ahead.acquire()
+                task = tasks.create_task(self._send_portion(portion, posts, tasks))
+                task.add_done_callback(lambda _: ahead.release())
+            if len(self._grades) >= _BATCH:
+                await self._settle()
 
     def _settle_what_stays(self, portion: Portion) -> list[Decided]:
         """Settles what needs no request; returns what does."""
@@ -282,7 +313,9 @@ class Sending:
 
     # -- the results ------------------------------------------------------------------------
 
-    async def _send_portion(self, portion: Portion, posts: list[Decided]) -> None:
+    async def _send_portion(
+        self, portion: Portion, posts: list[Decided], tasks: asyncio.TaskGroup
+    ) -> None:
         if self._has_ended():
             return
         try:
@@ -302,48 +335,69 @@ class Sending:
                 posting = self._posting(portion, one, acknowledged.sourced_id)
                 self._park_or_settle(portion, one, failure, posting)
             return
-        waiting = iter(posts)
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(min(self._night.district.skyward.max_concurrency, len(posts))):
-                tasks.create_task(self._work(portion, waiting, acknowledged.sourced_id))
+        if posts:
+            ready = _Ready(portion, acknowledged.sourced_id, deque(posts), len(posts))
+            self._ready.append(ready)
+            for _ in range(min(len(posts), self._most_at_once - self._workers)):
+                self._workers += 1
+                tasks.create_task(self._work())
+            await ready.done.wait()
 
     async def _acknowledge_unless_forbidden(self, portion: Portion) -> _Acknowledged:
         if self._is_forbidden(portion):
             return _Acknowledged("", _still_forbidden())
         return await self._acknowledge(portion)
 
-    async def _work(self, portion: Portion, waiting: Iterator[Decided], line_item: str) -> None:
-        for one in waiting:
-            if self._has_ended():
-                return
-            posting = self._posting(portion, one, line_item)
-            await self._open.acquire()
-            outcome = self._refused_before(portion, posting)
-            if outcome is None and self._troubles.get(portion.item.key, 0) >= _TROUBLES:
-                outcome = _NOT_ASKED
-            if outcome is None:
+    async def _work(self) -> None:
+        """Sends one result after the other, as many workers side by side as Skyward may bear."""
+        while self._ready:
+            ready = self._ready[0]
+            one = ready.waiting.popleft()
+            if not ready.waiting:
+                self._ready.popleft()
+            if not self._has_ended():
+                await self._carry(ready.portion, one, ready.line_item)
+            ready.left -= 1
+            if not ready.left:
+                ready.done.set()
+        self._workers -= 1
+
+    async def _carry(self, portion: Portion, one: Decided, line_item: str) -> None:
+        posting = self._posting(portion, one, line_item)
+        await self._open.acquire()
+        outcome = self._refused_before(portion, posting)
+        if outcome is None and self._troubles.get(portion.item.key, 0) >= _TROUBLES:
+            outcome = _NOT_ASKED
+        if outcome is None:
+            try:
                 outcome = await self._send_one(portion, posting)
-                self._note_trouble(portion.item.key, outcome)
-            if outcome.kind is not Kind.POST:
-                self._log.debug(
-                    "grade_not_posted",
-                    district=self._night.district.district,
-                    student=one.grade.key.student_id,
-                    reason=outcome.reason,
-                    code=outcome.status,
-                )
-            self._answered += 1
-            if self._stop is None or outcome.kind is not Kind.DEFER:
-                self._park_or_settle(portion, one, outcome, posting)
-            if self._answered >= WINDOW // 2:
-                await self._settle()
+            except DistrictStopped as stopped:
+                self._stop_with(stopped.reason, stopped.detail)
+                outcome = Outcome(Kind.DEFER, REASONS[stopped.reason], stopped.detail)
+                self._in_doubt.add(portion.item.key)
+            self._note_trouble(portion.item.key, outcome)
+        if outcome.kind is not Kind.POST:
+            self._log.debug(
+                "grade_not_posted",
+                district=self._night.district.district,
+                student=one.grade.key.student_id,
+                reason=outcome.reason,
+                code=outcome.status,
+            )
+        self._answered += 1
+        if self._stop is None or outcome.kind is not Kind.DEFER:
+            self._park_or_settle(portion, one, outcome, posting)
+        if self._answered >= _TOGETHER:
+            await self._settle()
 
     def _refused_before(self, portion: Portion, posting: _Posting) -> Outcome | None:
         """The refusal that still holds, so that nothing is asked again in vain."""
         if self._is_forbidden(portion):
             return _still_forbidden()
-        code, _, fingerprint = (posting.decided.grade.refused or "").partition(":")
-        if fingerprint != posting.fingerprint or not code:
+        if posting.decided.grade.refused is None:
+            return None
+        code, _, fingerprint = posting.decided.grade.refused.partition(":")
+        if fingerprint != self._fingerprint_of(portion, posting.result):
             return None
         reason = REASONS[code]
         if self._tries_anew(portion, reason):
@@ -397,11 +451,7 @@ class Sending:
             else changed_at.astimezone(self._night.district.zone),
             modified_at=changed_at,
         )
-        item = _fields(self._line_item(portion)).values() if portion.frame.is_open else ()
-        fingerprint = self._fingerprint(
-            portion, result.student_sourced_id, str(result.score), result.score_status, *item
-        )
-        return _Posting(one, result, fingerprint)
+        return _Posting(one, result)
 
     # -- outcomes ---------------------------------------------------------------------------
 
@@ -475,36 +525,28 @@ class Sending:
         self, portion: Portion, one: Decided, outcome: Outcome, posting: _Posting
     ) -> SettledGrade:
         decision = one.decision
-        if outcome.kind is Kind.POST:
-            settled = self._settled(portion, one, decision)
-            told = (
-                None
-                if decision.delete or decision.score_status is None or decision.origin is None
-                else Sent(decision.score, decision.score_status, decision.origin)
-            )
-            return replace(
-                settled,
-                sent=told,
-                deleted=decision.delete,
-                attempted=True,
-                score=decision.score,
-                score_status=decision.score_status,
-                origin=decision.origin,
-                allocated_id=outcome.allocated_id,
-            )
-        failed = Decision(outcome.kind, outcome.reason, outcome.detail)
-        return replace(
-            self._settled(portion, one, failed),
-            attempted=outcome.status is not None or outcome.unknown,
+        refused = None
+        if outcome.kind is Kind.REJECT:
+            refused = f"{outcome.reason}:{self._fingerprint_of(portion, posting.result)}"
+        return self._settled(
+            portion,
+            one,
+            decision
+            if outcome.kind is Kind.POST
+            else Decision(outcome.kind, outcome.reason, outcome.detail),
+            sent=_told(decision) if outcome.kind is Kind.POST else None,
+            deleted=outcome.kind is Kind.POST and decision.delete,
+            attempted=outcome.kind is Kind.POST or outcome.status is not None or outcome.unknown,
             score=decision.score,
             score_status=decision.score_status,
             origin=decision.origin,
-            refused=(
-                f"{outcome.reason}:{posting.fingerprint}" if outcome.kind is Kind.REJECT else None
-            ),
+            allocated_id=outcome.allocated_id,
+            refused=refused,
         )
 
-    def _settled(self, portion: Portion, one: Decided, decision: Decision) -> SettledGrade:
+    def _settled(
+        self, portion: Portion, one: Decided, decision: Decision, **outcome: Any
+    ) -> SettledGrade:
         grade = one.grade
         due = portion.frame.due_moment
         return SettledGrade(
@@ -516,7 +558,13 @@ class Sending:
             detail=decision.detail,
             counts=Decided(grade, decision).is_new,
             pending_since=grade.changed_at or due or self._run.cutoff.at,
+            **outcome,
         )
+
+    def _fingerprint_of(self, portion: Portion, result: Result) -> str:
+        item = _fields(self._line_item(portion)).values() if portion.frame.is_open else ()
+        score, status = str(result.score), result.score_status
+        return self._fingerprint(portion, result.student_sourced_id, score, status, *item)
 
     def _fingerprint(self, portion: Portion, *parts: str) -> str:
         """What Skyward would see, the settings, and the period's days: a refusal holds for it."""
@@ -526,17 +574,24 @@ class Sending:
         return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
 
     async def _settle(self, items: list[SettledItem] | None = None) -> None:
-        async with self._settling:
+        """Reads back and settles what was answered so far; one batch is read while one settles."""
+        async with self._verifying:
             grades, self._grades = self._grades, []
+            answered, self._answered = self._answered, 0
+            verified = await self._read_back.verified(grades)
+            # Not in one line: whoever settles takes the list away while it is read back.
+            self._verified += verified
+            self._unsettled += answered
+            # What was acknowledged and is not shown so may be there all the same.
+            self._in_doubt.update(
+                g.key.item for g in verified if g.attempted and g.kind is Kind.DEFER
+            )
+        async with self._settling:
+            grades, self._verified = self._verified, []
+            answered, self._unsettled = self._unsettled, 0
             # Of a line item that was sent twice, the last word counts.
             line_items = list({one.key: one for one in self._line_items}.values())
             self._line_items = []
-            answered, self._answered = self._answered, 0
-            grades = await self._read_back.verified(grades)
-            # What was acknowledged and is not shown so may be there all the same.
-            self._in_doubt.update(
-                g.key.item for g in grades if g.attempted and g.kind is Kind.DEFER
-            )
             if grades or line_items or items:
                 tally = await settle(
                     self._pool,
@@ -575,6 +630,13 @@ def _still_forbidden() -> Outcome:
     return Outcome(
         Kind.REJECT, Reason.FORBIDDEN, "Skyward forbids writes to this class", Scope.CLASS
     )
+
+
+def _told(decision: Decision) -> Sent | None:
+    """What Skyward shows once it acknowledged the decision."""
+    if decision.delete or decision.score_status is None or decision.origin is None:
+        return None
+    return Sent(decision.score, decision.score_status, decision.origin)
 
 
 def _type(portion: Portion) -> str:

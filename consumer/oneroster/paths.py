@@ -1,5 +1,6 @@
 """Where each resource lives, and the scopes that open it."""
 
+import re
 from typing import Final, Literal
 from urllib.parse import quote, urlsplit
 
@@ -7,6 +8,7 @@ Version = Literal["1.1", "1.2"]
 PathStyle = Literal["flat", "split"]
 
 _DOTS: Final = {".": "%2E", "..": "%2E%2E"}
+_PLAIN: Final = re.compile(r"[\w-]+", re.ASCII)
 _IN_PATHS: Final = "/%:@!$&'()*+,;=-._~"
 
 
@@ -96,5 +98,7 @@ def _segment(version: Version) -> str:
 
 
 def _encoded(sourced_id: str) -> str:
+    if _PLAIN.fullmatch(sourced_id):
+        return sourced_id
     # quote leaves dots alone, and a segment that is only dots climbs out of the collection.
     return _DOTS.get(sourced_id) or quote(sourced_id, safe="", errors="replace")

@@ -40,7 +40,7 @@ from consumer.oneroster import (
     read_answer,
 )
 from consumer.skyward.limiter import Limiter
-from consumer.skyward.network import Network, Reply, Transport, Unanswered
+from consumer.skyward.network import Headers, Network, Reply, Transport, Unanswered, request_of
 from consumer.skyward.token import Bearer, Token
 
 Observe = Callable[[str, str, float], None]
@@ -220,7 +220,9 @@ class Skyward:
 
         Raises ``DistrictStopped`` where none comes.
         """
-        request = httpx.Request("GET", self._base_url, headers={"Accept": "application/json"})
+        headers = Headers.of({"Accept": "application/json"})
+        url = httpx.URL(self._base_url)
+        request = request_of("GET", url, URL(str(url), encoded=True), headers, None)
         try:
             await self._transport.ask(request, _WRITE_BOUND)
         except Unanswered as error:
@@ -545,7 +547,8 @@ class Skyward:
         self, name: str, method: str, url: str, content: bytes | None, bound: int
     ) -> Reply:
         """One request within the limit, with a new token once where the old is refused."""
-        await self._limiter.acquire()
+        # What is read is waited for by much that was written, or is to be.
+        await self._limiter.acquire(first=method == "GET")
         try:
             if self._stopped is not None:
                 raise DistrictStopped(
@@ -565,12 +568,12 @@ class Skyward:
     ) -> Reply:
         path, _, query = url[self._origin_length :].partition("?")
         target = self._origin.with_path(path, encoded=True)
-        request = httpx.Request(
+        request = request_of(
             method,
             self._origin_httpx,
-            headers=bearer.reading if content is None else bearer.writing,
-            content=content,
-            extensions={"yarl": target.with_query(query) if query else target},
+            target.with_query(query) if query else target,
+            bearer.reading if content is None else bearer.writing,
+            content,
         )
         # At the last moment: a process may have stood still at any await before.
         if method != "GET" and self._lease_is_over():

@@ -35,13 +35,16 @@ class Limiter:
         """How many requests may be under way now."""
         return int(self._limit)
 
-    async def acquire(self) -> None:
-        """Waits for a free place and for the end of a pause."""
+    async def acquire(self, *, first: bool = False) -> None:
+        """Waits for a free place and for the end of a pause; ``first``: before all who wait."""
         if self._under_way < int(self._limit) and not self._waiting:
             self._under_way += 1
         else:
             turn = self._loop.create_future()
-            self._waiting.append(turn)
+            if first:
+                self._waiting.appendleft(turn)
+            else:
+                self._waiting.append(turn)
             try:
                 await turn
             except asyncio.CancelledError:

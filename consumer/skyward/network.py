@@ -1,7 +1,8 @@
 """The process's way out: one set of connections for all districts, over aiohttp.
 
 ``httpx.Request`` goes straight to the transport: httpx's own client and pool cost ten times
-what the request costs. No cookie, proxy, redirect or environment variable is honoured.
+what the request costs. What would be worked out anew for each request, its headers and its URL as
+aiohttp takes them, comes with it. No cookie, proxy, redirect or environment variable is honoured.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import socket
 import ssl
 import threading
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
 from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
+from multidict import CIMultiDict
 from yarl import URL
 
 from consumer.errors import DistrictStopped
@@ -170,11 +172,32 @@ class _Resolver(AbstractResolver):
         """Nothing is kept."""
 
 
-class Transport(AiohttpTransport):
-    """httpx-aiohttp's transport, without the parsing and copying that it does per request.
+class Headers(NamedTuple):
+    """The headers of many requests, as httpx and as aiohttp take them."""
 
-    A request may carry its URL as aiohttp's own in the extension ``yarl``.
-    """
+    httpx: httpx.Headers
+    aiohttp: CIMultiDict[str]
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> "Headers":
+        return cls(httpx.Headers(headers), CIMultiDict(headers))
+
+
+def request_of(
+    method: str, url: httpx.URL, target: URL, headers: Headers, content: bytes | None
+) -> httpx.Request:
+    """A request for ``Transport``; ``target`` is ``url`` as aiohttp takes it, or lies below it."""
+    return httpx.Request(
+        method,
+        url,
+        headers=headers.httpx,
+        stream=httpx.ByteStream(content or b""),
+        extensions={"aiohttp": (target, headers.aiohttp, content or None)},
+    )
+
+
+class Transport(AiohttpTransport):
+    """httpx-aiohttp's transport, without the parsing and copying that it does per request."""
 
     def __init__(
         self,
@@ -189,18 +212,23 @@ class Transport(AiohttpTransport):
         self._total: Final = total
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Takes a request of ``request_of``."""
+        target, headers, content = request.extensions["aiohttp"]
         response = await self._session.request(
             request.method,
-            request.extensions.get("yarl") or URL(str(request.url), encoded=True),
-            headers=request.headers,
-            data=request.content or None,
+            target,
+            headers=headers,
+            data=content,
             allow_redirects=False,
             auto_decompress=False,
             timeout=self._timeout,
         )
-        return httpx.Response(
-            response.status, headers=response.raw_headers, stream=AiohttpResponseStream(response)
+        answer = httpx.Response(
+            response.status, headers=response.raw_headers, stream=_Stream(response)
         )
+        # Else httpx tries two others first, each time a header is asked for.
+        answer.headers.encoding = "iso-8859-1"
+        return answer
 
     async def ask(self, request: httpx.Request, bound: int) -> Reply:
         """The whole answer, of which at most ``bound`` bytes are kept; raises ``Unanswered``."""
@@ -208,32 +236,40 @@ class Transport(AiohttpTransport):
             async with asyncio.timeout(self._total):
                 response = await self.handle_async_request(request)
                 return await _read(response, bound)
-        except (aiohttp.ClientError, httpx.HTTPError, OSError, UnicodeError) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise _unanswered(error, self._total) from None
+
+
+class _Stream(AiohttpResponseStream):
+    """A body that comes as it is, without a generator and a mapping of errors around it."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        super().__init__(response)
+        self._response: Final = response
+
+    async def read(self, bound: int) -> tuple[bytes, bool]:
+        """The body, or its beginning longer than ``bound``, and whether that is all of it."""
+        content = self._response.content
+        kept: list[bytes] = []
+        length = 0
+        try:
+            while not content.at_eof() and length <= bound:
+                kept.append(await content.readany())
+                length += len(kept[-1])
+        finally:
+            # After the last byte the connection is back in the pool already.
+            if not content.at_eof():
+                self._response.close()
+        return b"".join(kept), content.at_eof()
 
 
 async def _read(response: httpx.Response, bound: int) -> Reply:
     stream = response.stream
-    assert isinstance(stream, httpx.AsyncByteStream)
-    kept: list[bytes] = []
-    length = 0
-    read_all = False
-    try:
-        async for chunk in stream:
-            kept.append(chunk)
-            length += len(chunk)
-            if length > bound:
-                break
-        else:
-            read_all = True
-    finally:
-        # After the last byte the connection is back in the pool already.
-        if not read_all:
-            await stream.aclose()
-    body = b"".join(kept)
+    assert isinstance(stream, _Stream)
+    body, whole = await stream.read(bound)
     if (coding := response.headers.get("content-encoding")) is not None:
         body = _decompressed(body, coding.strip().lower(), bound)
-    oversized = not read_all or len(body) > bound
+    oversized = not whole or len(body) > bound
     return Reply(response.status_code, response.headers, body[:bound], oversized)
 
 
@@ -250,27 +286,25 @@ def _decompressed(body: bytes, coding: str, bound: int) -> bytes:
 
 
 def _unanswered(error: Exception, total: float) -> Unanswered:
-    # httpx-aiohttp calls a lost connection a ConnectTimeout; its cause tells the truth.
-    cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
-    if isinstance(cause, aiohttp.ClientSSLError):
+    if isinstance(error, aiohttp.ClientSSLError):
         detail = "the TLS handshake with Skyward failed; check the certificate and ca_file"
         return Unanswered("tls", detail, sent=False)
-    if isinstance(cause, aiohttp.ClientConnectorError):
-        if REFUSED in str(cause.os_error):
+    if isinstance(error, aiohttp.ClientConnectorError):
+        if REFUSED in str(error.os_error):
             detail = (
                 "the address of Skyward is private or reserved; "
                 "correct base_url and token_url, or allow its network"
             )
             return Unanswered("refused_address", detail, sent=False)
-        if isinstance(cause, aiohttp.ClientConnectorDNSError):
+        if isinstance(error, aiohttp.ClientConnectorDNSError):
             detail = "the name of Skyward's host was not found; correct base_url and token_url"
             return Unanswered("connect", detail, sent=False)
         return Unanswered("connect", "Skyward could not be reached", sent=False)
-    if isinstance(cause, aiohttp.ConnectionTimeoutError):
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Unanswered("timeout", "Skyward could not be reached in time", sent=False)
-    if isinstance(cause, TimeoutError):
+    if isinstance(error, TimeoutError):
         return Unanswered("timeout", f"Skyward did not answer within {total:g} s", sent=True)
-    if isinstance(cause, aiohttp.InvalidURL | UnicodeError):
+    if isinstance(error, aiohttp.InvalidURL | UnicodeError):
         detail = "the address of Skyward is no valid URL; correct base_url and token_url"
         return Unanswered("refused_address", detail, sent=False)
     return Unanswered("reset", "the connection to Skyward was lost", sent=True)

@@ -16,7 +16,7 @@ from consumer.errors import DistrictStopped
 from consumer.gradebook import Reason
 from consumer.oneroster import scopes
 from consumer.oneroster.reading import document
-from consumer.skyward.network import Reply, Transport, Unanswered
+from consumer.skyward.network import Headers, Reply, Transport, Unanswered, request_of
 
 _TRIES: Final = 3
 _BOUND: Final = 64 * 1024
@@ -31,8 +31,8 @@ _TRANSIENT: Final = frozenset({408, 425, 429, *range(500, 600)})
 class Bearer(NamedTuple):
     """A token as the headers that carry it; ``expires_at`` is the event loop's time."""
 
-    reading: httpx.Headers
-    writing: httpx.Headers
+    reading: Headers
+    writing: Headers
     expires_at: float
     granted: frozenset[str] | None
 
@@ -83,12 +83,12 @@ class Token:
         else:
             form |= {"client_id": key, "client_secret": secret}
         url = httpx.URL(settings.token_url)
-        self._request: Final = httpx.Request(
+        self._request: Final = request_of(
             "POST",
             url,
-            headers=headers,
-            content=urlencode(form).encode(),
-            extensions={"yarl": URL(str(url), encoded=True)},
+            URL(str(url), encoded=True),
+            Headers.of(headers),
+            urlencode(form).encode(),
         )
 
     def current(self) -> Bearer | None:
@@ -169,8 +169,8 @@ class Token:
             "User-Agent": self._user_agent,
         }
         return Bearer(
-            reading=httpx.Headers(reading),
-            writing=httpx.Headers({**reading, "Content-Type": "application/json"}),
+            reading=Headers.of(reading),
+            writing=Headers.of({**reading, "Content-Type": "application/json"}),
             expires_at=self._loop.time() + lifetime - min(_MARGIN, lifetime / 10),
             granted=frozenset(granted.split()) if isinstance(granted, str) else None,
         )

@@ -1,8 +1,10 @@
 """Runs of one district on the real store and the stand-in Skyward, told the time."""
 
+import asyncio
 from datetime import timedelta
 from random import Random
 
+from consumer.flush import sending
 from tests.integration.nights import Nights
 
 
@@ -87,6 +89,57 @@ async def test_the_order_in_which_events_come_makes_no_difference_to_what_is_dec
     first_four = ("8 by teacher", "score_not_whole", "excluded", "not_graded")
     expected = {f"s-{n}": told for n, told in enumerate(first_four)} | zeros
     assert decided == {f"quiz-{number}": expected for number in range(12)}
+
+
+async def test_a_batch_that_is_read_back_while_others_are_settled_is_settled_once(
+    nights: Nights,
+) -> None:
+    await nights.apply(skyward=nights.settings["skyward"] | {"max_concurrency": 32})
+    for quiz in range(4):
+        nights.evening.assess(f"quiz-{quiz}", due_days=5)
+        for student in range(25):
+            nights.evening.grade(f"quiz-{quiz}", student, "8")
+    await nights.record()
+    # One result goes alone; then the third batch is the one whose result is slow to be shown.
+    nights.skyward.fault("delay", match="GET .*/results/", skip=3, times=1, seconds=1)
+    async with (
+        nights.pool.acquire() as rival,
+        asyncio.TaskGroup() as tasks,
+        rival.transaction(),
+    ):
+        await rival.execute("SELECT FROM grade FOR UPDATE")
+        flushing = tasks.create_task(nights.flush())
+        # One batch settles, one waits for it, one is read back.
+        while nights.skyward.counts()["results"] < sending.WINDOW:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+    report = await flushing
+    assert (report.state, report.results["posted"]) == ("done", 100)
+    results = [w["sourcedId"] for w in nights.writes() if w["operation"] == "putResult"]
+    assert len(results) == len(set(results)) == 100
+
+
+async def test_what_was_answered_before_skyward_could_not_be_read_is_settled(
+    nights: Nights,
+) -> None:
+    await nights.apply(rules=nights.settings.get("rules", {}) | {"changed_in_skyward": "hold"})
+    for quiz in range(3):
+        nights.evening.assess(f"quiz-{quiz}", due_days=5)
+        for student in range(20):
+            nights.evening.grade(f"quiz-{quiz}", student, "8")
+    assert (await nights.flush()).results["posted"] == 60
+    for quiz in range(3):
+        for student in range(20):
+            nights.evening.grade(f"quiz-{quiz}", student, "9")
+    written = len(nights.writes())
+    nights.skyward.configure(latency=0.02)
+    # The second item's scores cannot be looked at while those of the first are on their way.
+    nights.skyward.fault("status", match="GET .*/results/", skip=25, times=1000, status=500)
+    report = await nights.flush()
+    answered = len(nights.writes()) - written
+    assert report.stopped_by == "skyward_unavailable"
+    assert answered > 0
+    assert report.results["posted"] == answered
 
 
 async def test_too_many_zeros_are_all_held_and_everything_else_goes(nights: Nights) -> None:

@@ -3,17 +3,21 @@
 A commit whose answer is lost is what a failover leaves: it stands, and nobody was told.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import nullcontext
+import re
+import struct
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from consumer.flush import adopting, sending
 from consumer.sandbox.postgres import Postgres
-from consumer.store.settling import Tally
+from consumer.store import settling
+from consumer.store.connection import Pool
+from consumer.store.runs import Lease
+from consumer.store.settling import SettledGrade, SettledItem, SettledLineItem, Tally
 from tests.integration.disturbed import DisturbedNight, Ending, disturbed_night
 from tests.proxy import Way
 
@@ -24,6 +28,16 @@ async def night(
 ) -> AsyncIterator[DisturbedNight]:
     async with disturbed_night(tmp_path, database_url, postgres_server) as built:
         yield built
+
+
+# A settling commits with its statement. What is prepared goes by a number; its arguments tell.
+_ARGUMENTS = max(int(number) for number in re.findall(r"\$(\d+)", settling._SETTLE))
+_FIRST = b"lakeside"
+SETTLING: dict[Way, bytes] = {
+    "request": struct.pack("!HI", _ARGUMENTS, len(_FIRST)) + _FIRST,
+    # One row of one value, which is true, and no more was asked for.
+    "answer": struct.pack("!HIB", 1, 1, True) + b"s\0\0\0\4",
+}
 
 
 async def cut_at_each(night: DisturbedNight, way: Way, statement: bytes) -> list[Ending]:
@@ -46,7 +60,9 @@ async def test_a_night_that_loses_postgres_at_any_of_its_commits_ends_as_if_it_h
     night: DisturbedNight, way: Way
 ) -> None:
     undisturbed = await night.run()
-    endings = await cut_at_each(night, way, b"COMMIT")
+    settlings = await cut_at_each(night, way, SETTLING[way])
+    assert len(settlings) >= 2
+    endings = settlings + await cut_at_each(night, way, b"COMMIT")
     assert len(endings) >= 5
     assert [one for one in endings if one != undisturbed] == []
     assert all(one.failures == 1 for one in endings)
@@ -54,12 +70,30 @@ async def test_a_night_that_loses_postgres_at_any_of_its_commits_ends_as_if_it_h
     assert max(one.repeated for one in endings) <= sending.WINDOW
 
 
-async def test_a_build_that_settles_outside_a_transaction_is_noticed(
+async def asks_nothing(*_: Any) -> Tally:
+    return Tally()
+
+
+async def test_a_build_that_settles_in_two_statements_is_noticed(
     night: DisturbedNight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def in_two(
+        pool: Pool,
+        lease: Lease,
+        run_id: int,
+        grades: Sequence[SettledGrade],
+        line_items: Sequence[SettledLineItem],
+        items: Sequence[SettledItem],
+        now: datetime,
+    ) -> Tally:
+        await settling.settle(pool, lease, run_id, (), line_items, items, now)
+        return await settling.settle(pool, lease, run_id, grades, (), (), now)
+
     undisturbed = await night.run()
-    monkeypatch.setattr(asyncpg.Connection, "transaction", lambda self: nullcontext())
-    endings = await cut_at_each(night, "answer", b"INSERT 0")
+    monkeypatch.setattr(sending, "settle", in_two)
+    # Else what Skyward shows is taken in before the night goes on.
+    monkeypatch.setattr(adopting, "adopt", asks_nothing)
+    endings = await cut_at_each(night, "answer", SETTLING["answer"])
     assert [one for one in endings if one != undisturbed] != []
 
 
@@ -69,13 +103,9 @@ async def test_a_build_that_makes_up_a_new_id_each_time_is_noticed(
     undisturbed = await night.run()
     made = iter(range(10_000))
     monkeypatch.setattr(sending, "result_id", lambda district, key: f"r-{next(made)}")
-
-    async def asks_nothing(*_: Any) -> Tally:
-        return Tally()
-
     # Else what was on its way is found again by its student.
     monkeypatch.setattr(adopting, "adopt", asks_nothing)
-    endings = await cut_at_each(night, "request", b"COMMIT")
+    endings = await cut_at_each(night, "request", SETTLING["request"])
     assert max(len(one.gradebook) for one in endings) > len(undisturbed.gradebook)
     assert "one_result_each" in {found.clause for one in endings for found in one.findings}
 

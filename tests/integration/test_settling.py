@@ -1,5 +1,6 @@
 """Settling: only what was read is settled, what Skyward acknowledged is kept in any case."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -22,7 +23,7 @@ from consumer.gradebook import (
 )
 from consumer.store import runs
 from consumer.store.connection import Pool, connect
-from consumer.store.recording import record
+from consumer.store.recording import record, record_within
 from consumer.store.runs import FlushRun, Lease
 from consumer.store.settling import SettledGrade, SettledItem, SettledLineItem, settle
 from tests.recordables import (
@@ -426,6 +427,100 @@ async def test_a_lost_lease_writes_nothing_and_says_so(
             items=(SettledItem(ITEM, 1, 1, minute(0), None),),
         )
     assert await stored() == before
+
+
+# -- meanwhile ------------------------------------------------------------------------------
+
+
+async def waits_for_a_lock(pool: Pool) -> None:
+    """Until somebody in this database waits for another's row."""
+    while not await pool.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE NOT granted AND datname = current_database())"
+    ):
+        await asyncio.sleep(0.001)
+
+
+async def test_a_settling_that_waits_for_intake_takes_in_what_intake_wrote(
+    pool: Pool, lease: Lease, run: FlushRun
+) -> None:
+    await record(pool, batch(grade(1, 0), assessment(1, 0)), NOON)
+    whole = SettledItem(ITEM, 1, 1, minute(0), minute(60))
+    async with pool.acquire() as intake, asyncio.TaskGroup() as tasks, intake.transaction():
+        newer = batch(grade(2, 30, score="9"), grade(1, 30, student="s-2"), assessment(2, 30))
+        await record_within(intake, newer, NOON)
+        tasks.create_task(
+            settle_all(
+                pool,
+                run,
+                lease,
+                posted(),
+                nobodys(posted("s-2", ZERO)),
+                items=(whole,),
+            )
+        )
+        await waits_for_a_lock(pool)
+    row, zero, item = await row_of(pool), await row_of(pool, "s-2"), await item_of(pool)
+    assert (row["state"], row["score"], row["sent_score"]) == ("pending", 9, 8)
+    assert (row["settled_version"], row["decide_from"]) == (None, minute(0))
+    assert (zero["state"], zero["score"], zero["sent_score"]) == ("pending", 8, 0)
+    assert (item["settled_version"], item["decide_from"]) == (None, minute(0))
+    assert (await report_of(pool)).results["posted"] == 2
+
+
+async def test_intake_and_a_settling_that_want_the_same_rows_never_wait_for_each_other(
+    pool: Pool, lease: Lease, run: FlushRun
+) -> None:
+    await record(pool, batch(grade(1, 0), assessment(1, 0)), NOON)
+    whole = SettledItem(ITEM, 1, 1, minute(0), minute(60))
+    async with pool.acquire() as intake, asyncio.TaskGroup() as tasks, intake.transaction():
+        await record_within(intake, batch(assessment(2, 30)), NOON)
+        tasks.create_task(settle_all(pool, run, lease, posted(), items=(whole,)))
+        await waits_for_a_lock(pool)
+        # Of a deadlock one of the two would be the victim.
+        await record_within(intake, batch(grade(2, 30, score="9")), NOON)
+    row = await row_of(pool)
+    assert (row["state"], row["score"], row["sent_score"]) == ("pending", 9, 8)
+
+
+async def test_a_lease_that_goes_while_a_settling_waits_for_it_writes_nothing(
+    pool: Pool, lease: Lease, run: FlushRun
+) -> None:
+    await record(pool, batch(grade(1)), NOON)
+    before = await row_of(pool)
+    async with pool.acquire() as another:
+        taken = another.transaction()
+        await taken.start()
+        await another.execute("UPDATE lease SET epoch = epoch + 1, holder = 'replica-2'")
+        late = asyncio.create_task(settle_all(pool, run, lease, posted()))
+        await waits_for_a_lock(pool)
+        await taken.commit()
+        with pytest.raises(LeaseLost, match="lakeside"):
+            await late
+    assert await row_of(pool) == before
+    assert await pool.fetchval("SELECT count(*) FROM sent") == 0
+
+
+async def test_whoever_would_take_the_lease_waits_for_a_settling_that_began_under_it(
+    pool: Pool, lease: Lease, run: FlushRun
+) -> None:
+    await record(pool, batch(grade(1)), NOON)
+    await pool.execute("UPDATE lease SET expires_at = '-infinity'")
+    async with pool.acquire() as intake, asyncio.TaskGroup() as tasks:
+        async with intake.transaction():
+            await intake.execute("SELECT FROM grade FOR UPDATE")
+            settling = tasks.create_task(settle_all(pool, run, lease, posted()))
+            await waits_for_a_lock(pool)
+            taking = tasks.create_task(
+                runs.take_lease(pool, "lakeside", "replica-2", timedelta(minutes=5))
+            )
+            await asyncio.sleep(0.2)
+            assert not taking.done()
+        await settling
+        taken = await taking
+    assert taken is not None
+    assert taken.epoch == lease.epoch + 1
+    assert (await row_of(pool))["state"] == "posted"
 
 
 # -- the run's counts -----------------------------------------------------------------------

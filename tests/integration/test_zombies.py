@@ -41,7 +41,7 @@ def breaches(night: Interrupted, at: int) -> list[Finding]:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("at", [120, 186, 219])
+@pytest.mark.parametrize("at", [96, 114, 138])
 def test_a_zombie_begins_no_write(night: Interrupted, at: int) -> None:
     found = breaches(night, at)
     late = [one for one in found if one.clause == "no_write_after_the_lease"]
@@ -60,4 +60,4 @@ def test_a_build_that_does_not_ask_its_lease_before_it_writes_is_noticed(
     night: Interrupted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Skyward, "write_while", lambda self, lease_is_over: None)
-    assert len(breaches(night, 150)) > night.settings["skyward"]["max_concurrency"]
+    assert len(breaches(night, 114)) > night.settings["skyward"]["max_concurrency"]

@@ -133,7 +133,7 @@ async def test_a_real_deadlock(night: DisturbedNight, table: type[Table]) -> Non
 
 
 async def _rival(night: DisturbedNight) -> None:
-    """Takes the run's row, then, once the run holds grades, wants those as well."""
+    """Takes the grades, then, once the run waits for them, wants the lease that it holds."""
     rival = await night.direct.acquire()
     try:
         # Who has waited for a second looks for a deadlock and is its victim: not this one.
@@ -141,13 +141,13 @@ async def _rival(night: DisturbedNight) -> None:
         while not await rival.fetchval("SELECT true FROM flush_run WHERE zeros_held IS NOT NULL"):
             await asyncio.sleep(0.001)
         async with rival.transaction():
-            await rival.execute("SELECT FROM flush_run FOR UPDATE")
-            # The settle writes grades first and then waits for its run's row.
+            await rival.execute("SELECT FROM grade FOR UPDATE")
+            # The settling holds its lease and then waits for its grades.
             while not await night.direct.fetchval(
                 "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
             ):
                 await asyncio.sleep(0.001)
-            await rival.execute("UPDATE grade SET revision = revision")
+            await rival.execute("UPDATE lease SET epoch = epoch")
     finally:
         await rival.execute("RESET deadlock_timeout")
         await night.direct.release(rival)
