@@ -447,6 +447,7 @@ class Daemon:
             self._metrics.set_last_cutoff(one.district_id, one.last_cutoff_at)
             self._metrics.set_longest_gap(one.district_id, one.longest_gap.total_seconds())
             self._metrics.set_last_success(one.district_id, one.last_success)
+            self._metrics.set_failing_since(one.district_id, one.failing_since)
             self._metrics.set_circuit(one.district_id, one.stopped_by)
             self._metrics.set_paused(one.district_id, one.paused)
             self._metrics.set_settings_applied(one.district_id, one.applied_at)

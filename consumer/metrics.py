@@ -389,6 +389,12 @@ class Metrics:
             "When a run last ended done, by night or by hand; 0 where none ever did.",
             _earliest,
         )
+        self._failing_since = gauge(
+            "flush_failing_since_timestamp_seconds",
+            "The first cutoff since the last success whose run was given up; 0 where there is none,"
+            " and while the district is paused.",
+            _earliest,
+        )
         self._next_cutoff = gauge(
             "flush_next_cutoff_timestamp_seconds",
             "The cutoff whose run is the next to end; in the past while it is due or goes on.",
@@ -427,6 +433,7 @@ class Metrics:
             self._held,
             self._zeros_held,
             self._last_success,
+            self._failing_since,
             self._next_cutoff,
             self._last_cutoff,
             self._longest_gap,
@@ -528,6 +535,11 @@ class Metrics:
         """When a run last ended done, as the store remembers it."""
         self._label(district)
         self._last_success.set(district, _timestamp(at))
+
+    def set_failing_since(self, district: str, cutoff: datetime | None) -> None:
+        """Since which cutoff the district's nights are given up, None where they are not."""
+        self._label(district)
+        self._failing_since.set(district, _timestamp(cutoff))
 
     @contextmanager
     def flushing(self, district: str) -> Iterator[None]:

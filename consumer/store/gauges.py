@@ -15,6 +15,8 @@ class DistrictGauges:
     """One district's waiting grades, its last and next run, and what its runs go by.
 
     ``last_cutoff_at`` is the newest cutoff that has passed, None before the first;
+    ``failing_since`` the first one since the last success whose run was given up, None where
+    there is none, or the district is paused; the nights of a pause are not given up;
     ``longest_gap`` how far apart two may be;
     ``stopped_by`` the code of what stopped the newest run as a whole.
     """
@@ -27,6 +29,7 @@ class DistrictGauges:
     last_cutoff_at: datetime | None
     longest_gap: timedelta
     last_success: datetime | None
+    failing_since: datetime | None
     stopped_by: str | None
     paused: bool
     applied_at: datetime
@@ -61,6 +64,7 @@ async def read(pool: Pool, now: datetime) -> Gauges:
                 row["next_cutoff_at"] if row["next_cutoff_at"] <= now else row["last_cutoff_at"],
                 longest_gap(row["service_days"]),
                 row["last_success"],
+                None if row["paused"] else row["failing_since"],
                 row["stopped_by"],
                 row["paused"],
                 row["applied_at"],
@@ -87,14 +91,20 @@ SELECT d.district_id, d.next_cutoff_at, d.applied_at, d.settings -> 'service_day
         SELECT r.cutoff_at FROM flush_run r
         WHERE r.district_id = d.district_id AND r.kind = 'nightly'
         ORDER BY r.service_date DESC LIMIT 1
-    ) AS last_cutoff_at, (
-        SELECT r.finished_at FROM flush_run r
-        WHERE r.district_id = d.district_id AND r.state = 'done'
-        ORDER BY r.run_id DESC LIMIT 1
-    ) AS last_success, (
+    ) AS last_cutoff_at, success.finished_at AS last_success, (
+        SELECT min(r.cutoff_at) FROM flush_run r
+        WHERE r.district_id = d.district_id AND r.run_id > coalesce(success.run_id, 0)
+            AND r.kind = 'nightly' AND r.state = 'deferred' AND r.cutoff_at < d.next_cutoff_at
+            AND r.stopped_by <> 'district_paused'
+    ) AS failing_since, (
         SELECT newest.stopped_by FROM (
             SELECT * FROM flush_run r
             WHERE r.district_id = d.district_id ORDER BY r.run_id DESC LIMIT 5
         ) AS newest ORDER BY newest.epoch DESC LIMIT 1
     ) AS stopped_by
-FROM district d ORDER BY d.district_id"""
+FROM district d LEFT JOIN LATERAL (
+    SELECT r.run_id, r.finished_at FROM flush_run r
+    WHERE r.district_id = d.district_id AND r.state = 'done'
+    ORDER BY r.run_id DESC LIMIT 1
+) AS success ON true
+ORDER BY d.district_id"""

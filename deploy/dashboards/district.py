@@ -46,7 +46,7 @@ def _now() -> list[Panel]:
         number(
             "Tonight",
             "Where the district's night stands. Late: two hours after the cutoff without an ended"
-            " run. Failed: the newest run was given up.",
+            " run. Failed: a night was given up, and none has succeeded since.",
             _ONE.state,
             "none",
             texts=STATES,

@@ -119,8 +119,9 @@ def _verdict() -> list[Panel]:
         ),
         number(
             "Failed",
-            "Districts whose newest run was given up: Skyward stopped it and its window is over,"
-            " or its cause does not pass by itself. Paused districts are not counted.",
+            "Districts with a night that was given up and no success since: Skyward stopped its run"
+            " and the window is over, or the cause does not pass by itself. Nights of a pause are"
+            " not counted.",
             how_many(_ALL.failed),
             "none",
             steps=_WRONG,

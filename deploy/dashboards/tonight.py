@@ -42,7 +42,7 @@ class Tonight:
         self.next_cutoff: Final = f"{following} * 1000"
         self.late: Final = f"time() - {following} > {DEADLINE}"
         self.due: Final = f"time() - {following} >= 0"
-        self.failed: Final = f"(({cutoff} > {success}) and ({following} > time())) unless {paused}"
+        self.failed: Final = f"{self.of('flush_failing_since_timestamp_seconds')} > 0"
         self.done: Final = f"({success} >= {cutoff}) and (time() - ({cutoff} > 0) < {TONIGHT})"
         self.coming: Final = (
             f"({following} > time()) and ({following} - time() < 86400)"

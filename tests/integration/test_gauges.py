@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from consumer.cutoff import Cutoff
-from consumer.store import districts, gauges
+from consumer.store import districts, gauges, runs
 from consumer.store.gauges import DistrictGauges
 from tests.integration.nights import Nights
 
@@ -60,6 +60,52 @@ async def test_what_stopped_the_newest_attempt_shows_until_one_gets_through(
         "licence_missing",
         "licence_missing",
     )
+
+
+async def test_a_night_that_was_given_up_shows_until_a_run_gets_through(nights: Nights) -> None:
+    nights.evening.assess("quiz")
+    nights.evening.grade("quiz", 0, "8")
+    await nights.record()
+    nights.skyward.configure(licensed=False)
+    first = nights.cutoff()
+    await runs.schedule(nights.pool, "lakeside", first, first.at, 0)
+    await nights.run("nightly", first)
+    # It is tried again until the next cutoff is the one to come.
+    assert (await _read(nights)).failing_since is None
+    await runs.schedule(nights.pool, "lakeside", second := _after(first), second.at, 0)
+    assert (await _read(nights)).failing_since == first.at
+    nights.now = second.at
+    await nights.run("nightly", second)
+    third = _after(second)
+    await runs.schedule(nights.pool, "lakeside", third, third.at, 0)
+    assert (await _read(nights)).failing_since == first.at
+
+    await districts.pause(nights.pool, "lakeside", nights.now, None, "its licence")
+    assert (await _read(nights)).failing_since is None
+    await districts.resume(nights.pool, "lakeside", nights.now)
+    assert (await _read(nights)).failing_since == first.at
+    nights.skyward.configure(licensed=True)
+    await nights.flush()
+    assert (await _read(nights)).failing_since is None
+
+
+async def test_nights_of_a_pause_are_no_failure_once_it_is_over(nights: Nights) -> None:
+    nights.evening.assess("quiz")
+    nights.evening.grade("quiz", 0, "8")
+    await nights.record()
+    await districts.pause(nights.pool, "lakeside", nights.now, None, "holidays")
+    tonight = nights.cutoff()
+    paused = await nights.run("nightly", tonight)
+    assert paused.stopped_by == "district_paused"
+    following = _after(tonight)
+    await runs.schedule(nights.pool, "lakeside", following, following.at, 0)
+    await districts.resume(nights.pool, "lakeside", nights.now)
+    found = await _read(nights)
+    assert (found.paused, found.failing_since, found.last_success) == (False, None, None)
+
+
+def _after(cutoff: Cutoff) -> Cutoff:
+    return Cutoff(cutoff.service_date + timedelta(days=1), cutoff.at + timedelta(days=1))
 
 
 async def test_a_pause_shows_until_it_is_over(nights: Nights) -> None:

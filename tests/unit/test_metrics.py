@@ -261,6 +261,10 @@ def test_without_districts_counters_add_up_and_gauges_fold() -> None:
         metrics.set_next_cutoff(district, at)
         metrics.set_held(district, {Reason.NOT_DUE_YET: 1})
     metrics.set_pending("seaside", 0, None)
+    metrics.set_paused("seaside", paused=True)
+    metrics.set_failing_since("hillside", early)
+    since = value(metrics, "flush_failing_since_timestamp_seconds", district="")
+    assert since == early.timestamp()
     assert value(metrics, "grades_posted_total", district="", origin="clock") == 4
     assert value(metrics, "pending_grades", district="") == 5
     oldest = value(metrics, "pending_oldest_timestamp_seconds", district="")
