@@ -35,18 +35,18 @@ def read_values(file: Path) -> Values:
     return found
 
 
-def render(values: Mapping[str, Any]) -> dict[str, str]:
+def render(values: Mapping[str, Any], release: str = "passback") -> dict[str, str]:
     """Each template's text; raises ``helm.HelmError`` as ``helm template`` fails."""
     with helm.Chart.load(CHART) as chart:
-        found: dict[str, str] = chart.render(dict(values), name="passback", namespace="grades")
+        found: dict[str, str] = chart.render(dict(values), name=release, namespace="grades")
         return found
 
 
-def manifests(values: Mapping[str, Any]) -> list[Manifest]:
+def manifests(values: Mapping[str, Any], release: str = "passback") -> list[Manifest]:
     """Every object that ``values`` make, by template's name."""
     return [
         one
-        for path, text in sorted(render(values).items())
+        for path, text in sorted(render(values, release).items())
         if not path.endswith(".txt")
         for one in yaml.safe_load_all(text)
         if one

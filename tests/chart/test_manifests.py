@@ -97,6 +97,81 @@ def test_kubernetes_takes_every_object(name: str, values: dict[str, Any], versio
     assert {"NetworkPolicy", "PodDisruptionBudget", "Pod", "ServiceAccount"} <= set(seen)
 
 
+DIGITS: dict[str, Any] = {
+    "kafka": {
+        "securityProtocol": "SASL_SSL",
+        "sasl": {"mechanism": "PLAIN", "username": "7"},
+        "ca": {"secret": "8", "key": "9"},
+    },
+    "credentials": {
+        "existingSecret": {
+            "name": "1",
+            "keys": {"databaseUrl": "2", "sealingKey": "3", "kafkaPassword": "4"},
+        }
+    },
+    "districts": {
+        "enabled": True,
+        "configMaps": ["5"],
+        "secrets": ["6"],
+        "credentials": {"existingSecret": "7"},
+    },
+    "serviceAccount": {"name": "10"},
+    "priorityClassName": "11",
+    "autoscaling": {"keda": {"enabled": True}},
+}
+_VAULT: dict[str, Any] = {
+    "enabled": True,
+    "store": {"name": "1"},
+}
+DIGITS_FROM_A_STORE: dict[str, Any] = merged(
+    DIGITS,
+    {
+        "kafka": {"ca": {"secret": "", "configMap": "8"}},
+        "credentials": {
+            "existingSecret": {"name": ""},
+            "externalSecret": _VAULT
+            | {
+                "remote": {
+                    "databaseUrl": {"key": "2"},
+                    "sealingKey": {"key": "3"},
+                    "kafkaPassword": {"key": "4"},
+                }
+            },
+        },
+        "districts": {
+            "credentials": {
+                "existingSecret": "",
+                "externalSecret": _VAULT | {"remoteKey": "a: b # c"},
+            }
+        },
+    },
+)
+
+
+def _numbers(node: Any, path: str = "") -> list[str]:
+    """Where a whole number stands that no field of these objects would take one for."""
+    if isinstance(node, dict):
+        return [found for key, one in node.items() for found in _numbers(one, f"{path}.{key}")]
+    if isinstance(node, list):
+        return [found for one in node for found in _numbers(one, path)]
+    field = path.rpartition(".")[2]
+    named = {"name", "key", "secretName", "serviceAccountName", "priorityClassName"}
+    return [path] if field in named and not isinstance(node, str) else []
+
+
+@pytest.mark.parametrize("values", [DIGITS, DIGITS_FROM_A_STORE], ids=["secrets", "stores"])
+def test_a_name_of_digits_stays_text(values: dict[str, Any]) -> None:
+    """YAML reads an unquoted 1 as a number, and Kubernetes refuses that for a name."""
+    objects = manifests(merged(LEAST, values), release="2026")
+    assert {"Secret", "ConfigMap"} & {one["kind"] for one in objects} == set()
+    for one in objects:
+        assert _numbers(one) == []
+        if one["apiVersion"] not in CUSTOM:
+            kubernetes_validate.validate(one, OLDEST, strict=True)
+        if one["kind"] == "ExternalSecret" and "dataFrom" in one["spec"]:
+            assert one["spec"]["dataFrom"] == [{"extract": {"key": "a: b # c"}}]
+
+
 def test_every_kind_is_known_to_kubernetes_or_to_a_controller_that_is_named() -> None:
     used = {one["apiVersion"] for _, values in _values() for one in manifests(values)}
     assert used - CUSTOM == {

@@ -246,6 +246,48 @@ def test_keda_watches_the_lag_of_every_topic_and_never_scales_to_nothing() -> No
     assert down["stabilizationWindowSeconds"] >= 600
 
 
+def test_keda_is_given_an_authentication_only_where_there_is_something_to_authenticate_with() -> (
+    None
+):
+    """One without content is refused by the cluster, and with it the whole release."""
+    keda = at("autoscaling.keda.enabled", value=True)
+    tls = merged(LEAST, merged(keda, at("kafka.securityProtocol", "SSL")))
+    (scaled,) = [one for one in manifests(tls) if one["apiVersion"].startswith("keda.sh")]
+    for trigger in scaled["spec"]["triggers"]:
+        assert trigger["metadata"]["tls"] == "enable"
+        assert "authenticationRef" not in trigger
+    known = merged(tls, at("kafka.ca.configMap", "ca"))
+    assert only(known, "TriggerAuthentication")["spec"] == {
+        "configMapTargetRef": [{"parameter": "ca", "name": "ca", "key": "ca.crt"}]
+    }
+    triggers = only(known, "ScaledObject")["spec"]["triggers"]
+    name = only(known, "TriggerAuthentication")["metadata"]["name"]
+    assert {one["authenticationRef"]["name"] for one in triggers} == {name}
+
+
+def test_the_page_for_no_replica_is_for_those_of_this_release() -> None:
+    """Another installation that the same Prometheus scrapes must not answer for this one."""
+    values = example_values(HUNDRED)
+
+    def down(values: dict[str, Any]) -> str:
+        (found,) = [
+            rule["expr"]
+            for one in manifests(values)
+            if one["kind"] == "PrometheusRule"
+            for group in one["spec"]["groups"]
+            for rule in group["rules"]
+            if rule["alert"] == "PassbackDown"
+        ]
+        assert isinstance(found, str)
+        return found
+
+    # Prometheus Operator names a job by the PodMonitor's namespace and name.
+    monitor = only(values, "PodMonitor")["metadata"]["name"]
+    assert down(values) == f'absent(passback_build_info{{job="grades/{monitor}"}})'
+    own = merged(values, at("podMonitor.enabled", value=False))
+    assert down(own) == "absent(passback_build_info)"
+
+
 def test_nothing_goes_out_to_private_networks_but_what_is_named() -> None:
     values = merged(LEAST, at("daemon.allowedNetworks", ["10.9.0.0/16"]))
     spec = only(values, "NetworkPolicy")["spec"]
@@ -277,6 +319,10 @@ def test_the_alerts_and_dashboards_are_those_of_the_files() -> None:
         text = file.read_text().replace(
             "https://example.com/skyward-passback/runbooks",
             "https://wiki.otus.example/passback/runbooks",
+        )
+        text = text.replace(
+            "absent(passback_build_info)",
+            """'absent(passback_build_info{job="grades/passback-skyward-passback"})'""",
         )
         assert rules.pop(f"passback-skyward-passback-{file.stem}") == yaml.safe_load(text)
     assert rules == {}

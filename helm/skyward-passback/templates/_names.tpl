@@ -14,8 +14,8 @@
 {{- end -}}
 
 {{- define "passback.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "passback.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "passback.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* The daemon's pods alone: the pod of `helm test` is none of them. */}}
@@ -76,6 +76,21 @@ kafkaPassword: kafka-password
 
 {{- define "passback.tls" -}}
 {{- if hasSuffix "SSL" .Values.kafka.securityProtocol }}true{{ end -}}
+{{- end -}}
+
+{{/* What KEDA's scaler has to be told beside the trigger: a user, or an authority; TLS alone is neither. */}}
+{{- define "passback.kedaAuthenticates" -}}
+{{- if or (include "passback.sasl" .) .Values.kafka.ca.configMap .Values.kafka.ca.secret }}true{{ end -}}
+{{- end -}}
+
+{{/* A duration such as 1m30s in milliseconds. */}}
+{{- define "passback.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 -}}
+{{- $sum := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|s|m|h)" . -1 -}}
+{{- $sum = add $sum (mul (regexFind "[0-9]+" . | atoi) (get $units (regexFind "[a-z]+" .))) -}}
+{{- end -}}
+{{- $sum -}}
 {{- end -}}
 
 {{- define "passback.autoscaled" -}}

@@ -95,15 +95,15 @@
 {{- $keys := include "passback.credentialsKeys" . | fromYaml -}}
 - name: credentials
   secret:
-    secretName: {{ include "passback.credentialsSecret" . }}
+    secretName: {{ include "passback.credentialsSecret" . | quote }}
     defaultMode: 0440
     items:
-      - key: {{ $keys.databaseUrl }}
+      - key: {{ $keys.databaseUrl | quote }}
         path: database-url
-      - key: {{ $keys.sealingKey }}
+      - key: {{ $keys.sealingKey | quote }}
         path: sealing.key
       {{- if include "passback.sasl" . }}
-      - key: {{ $keys.kafkaPassword }}
+      - key: {{ $keys.kafkaPassword | quote }}
         path: kafka-password
       {{- end }}
 {{- if .Values.districts.enabled }}
@@ -117,29 +117,29 @@
       {{- end }}
       {{- range .Values.districts.configMaps }}
       - configMap:
-          name: {{ . }}
+          name: {{ . | quote }}
       {{- end }}
       {{- range .Values.districts.secrets }}
       - secret:
-          name: {{ . }}
+          name: {{ . | quote }}
       {{- end }}
       - secret:
-          name: {{ include "passback.districtCredentialsSecret" . }}
+          name: {{ include "passback.districtCredentialsSecret" . | quote }}
 {{- end }}
 {{- if .Values.kafka.ca.configMap }}
 - name: kafka-ca
   configMap:
-    name: {{ .Values.kafka.ca.configMap }}
+    name: {{ .Values.kafka.ca.configMap | quote }}
     items:
-      - key: {{ .Values.kafka.ca.key }}
+      - key: {{ .Values.kafka.ca.key | quote }}
         path: ca.crt
 {{- else if .Values.kafka.ca.secret }}
 - name: kafka-ca
   secret:
-    secretName: {{ .Values.kafka.ca.secret }}
+    secretName: {{ .Values.kafka.ca.secret | quote }}
     defaultMode: 0440
     items:
-      - key: {{ .Values.kafka.ca.key }}
+      - key: {{ .Values.kafka.ca.key | quote }}
         path: ca.crt
 {{- end }}
 - name: tmp
@@ -167,7 +167,7 @@ resources:
 {{- end -}}
 
 {{- define "passback.podDefaults" -}}
-serviceAccountName: {{ include "passback.serviceAccount" . }}
+serviceAccountName: {{ include "passback.serviceAccount" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -218,7 +218,7 @@ metadata:
 spec:
   {{- include "passback.podDefaults" . | nindent 2 }}
   {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   terminationGracePeriodSeconds: {{ .Values.workload.terminationGracePeriodSeconds }}
   {{- if .Values.topologySpread.enabled }}
