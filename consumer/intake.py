@@ -55,10 +55,11 @@ _LAST_MS: Final = 221_845_391_999_000
 class Intake:
     """Reads the topics' partitions that the group assigns to this replica.
 
-    ``now`` is the clock. ``last_poll`` is when Kafka was last polled (monotonic seconds),
-    ``answered_at`` since when it has answered for each partition of this replica, and
-    ``assigned`` how many these are; all None while it is not in the group. ``has_read`` says
-    whether these topics were ever read, so that the settings are known to be right.
+    ``now`` is the clock. ``last_poll`` is when Kafka was last polled, before the first poll when
+    partitions were assigned (monotonic seconds), ``answered_at`` since when it has answered for
+    each partition of this replica, and ``assigned`` how many these are; all None while it is not
+    in the group. ``has_read`` says whether these topics were ever read, so that the settings are
+    known to be right.
     ``speaks_for_all`` is true in one replica of the group: the one that has partition 0 of the
     grades.
     """
@@ -338,6 +339,9 @@ class Intake:
         self._committed = {p: o for p, o in self._committed.items() if p in partitions}
         self._reached = {p: at for p, at in self._reached.items() if p in partitions}
         self.assigned = len(partitions)
+        if self.last_poll is None:
+            # A client that never gives back a first batch is as stuck as any other.
+            self.last_poll = time.monotonic()
         self.answered_at = self._now()
         self.speaks_for_all = any(
             self._topics[p.topic] == "grade-changed" and p.partition == 0 for p in partitions
