@@ -33,7 +33,7 @@ from consumer.cli import (
 from consumer.cli.output import warn
 from consumer.cli.session import Session
 from consumer.errors import PassbackError, ServiceUnavailable, UsageError
-from consumer.store.connection import UNAVAILABLE
+from consumer.store.connection import FORBIDDEN, OWNER, UNAVAILABLE, forbidden
 
 DONE: Final = 0
 WRONG: Final = 1
@@ -142,6 +142,9 @@ def _told(error: BaseException) -> int:
     name = type(error).__name__
     if isinstance(error, UNAVAILABLE):
         warn(f"Postgres stopped answering ({name}); see to it and run this again.")
+        return UNAVAILABLE_SERVICE
+    if isinstance(error, FORBIDDEN):
+        warn(f"PASSBACK_DATABASE_URL: Postgres {forbidden(error)}; {OWNER}.")
         return UNAVAILABLE_SERVICE
     # Never the message: it may hold a row's values.
     frame = traceback.extract_tb(error.__traceback__)[-1]

@@ -11,7 +11,15 @@ from consumer.intake import LogEnd
 from consumer.sealing import SealingKeys
 from consumer.settings import KafkaSettings, Settings
 from consumer.store import districts
-from consumer.store.connection import UNREACHABLE, Pool, connect, unreachable
+from consumer.store.connection import (
+    FORBIDDEN,
+    OWNER,
+    UNREACHABLE,
+    Pool,
+    connect,
+    forbidden,
+    unreachable,
+)
 from consumer.store.migrate import expect_current_schema
 from consumer.store.recording import stored_offsets
 
@@ -80,6 +88,8 @@ async def _schema(pool: Pool) -> Check:
     except ServiceUnavailable as error:
         cure = "run a newer build" if "newer" in str(error) else "run 'passback migrate'"
         return Check("schema", False, str(error), cure)
+    except FORBIDDEN as error:
+        return Check("schema", False, f"Postgres {forbidden(error)}", f"{OWNER}, or name its owner")
     return Check("schema", True, "the schema is the one that this build needs")
 
 

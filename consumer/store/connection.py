@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -92,21 +93,49 @@ UNREACHABLE: tuple[type[BaseException], ...] = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.ClientConfigurationError,
+    asyncpg.UndefinedObjectError,
+    asyncpg.InsufficientPrivilegeError,
 )
-"""Why no connection could be made at all."""
+"""Why no connection could be made at all, or none that is of any use."""
+
+_UNKNOWN_SETTING: Final = re.compile(r'unrecognized configuration parameter "([\w.-]+)"')
+
+FORBIDDEN: type[BaseException] = asyncpg.InsufficientPrivilegeError
+"""A right that the role lacks."""
+
+OWNER: Final = "make it the owner of the database and of its tables"
+"""What helps a role that Postgres allows too little."""
+
+
+def forbidden(error: BaseException) -> str:
+    """What the role may not do: Postgres names the object in a ``FORBIDDEN``, and never a row."""
+    said = str(error.args[0] if error.args else "")
+    return f"does not let this role do its work ({said or 'permission denied'})"
 
 
 def unreachable(url: str, error: BaseException) -> str:
     """One sentence for the operator whose ``url`` leads to no connection; holds no password."""
     parts = urlsplit(url)
     where = f"{parts.hostname or 'localhost'}:{parts.port or 5432}"
-    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-        what = f"Postgres at {where} refuses this user or password"
-    elif isinstance(error, asyncpg.InvalidCatalogNameError):
-        what = f"Postgres at {where} has no database of this name"
-    else:
-        what = f"Postgres at {where} does not answer ({type(error).__name__})"
-    return f"PASSBACK_DATABASE_URL: {what}; start it or correct the URL."
+    cure = "start it or correct the URL"
+    match error:
+        case asyncpg.InsufficientPrivilegeError():
+            what, cure = forbidden(error), OWNER
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            what = "refuses this user or password"
+        case asyncpg.InvalidCatalogNameError():
+            what = "has no database of this name"
+        case asyncpg.ReadOnlySQLTransactionError():
+            what, cure = "takes no writes", "name the primary, not a standby"
+        case asyncpg.UndefinedObjectError() if found := _UNKNOWN_SETTING.search(str(error)):
+            what, cure = f"does not know the setting {found[1]} of the URL", "take it out"
+        case asyncpg.ClientConfigurationError():
+            what, cure = "cannot be asked as the URL's settings say", "correct them"
+        case FileNotFoundError():
+            what, cure = "cannot be asked: a file that the URL names is missing", "correct the URL"
+        case _:
+            what = f"does not answer ({type(error).__name__})"
+    return f"PASSBACK_DATABASE_URL: Postgres at {where} {what}; {cure}."
 
 
 async def answers(pool: Pool) -> bool:
