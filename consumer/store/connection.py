@@ -11,6 +11,13 @@ import asyncpg
 _PATIENCE: Final = 30.0
 """Seconds for a connection of the pool, and for giving one back."""
 
+STANDS_STILL: Final = 10.0
+"""Seconds that a transaction may wait for its client's next statement; then Postgres ends it."""
+LASTS: Final = 120.0
+"""Seconds that a transaction may last, where Postgres ends those (17 and later)."""
+
+_LASTS_SINCE: Final = 17
+
 
 class Pool(asyncpg.Pool):
     """asyncpg's pool, which also says how many tasks wait for a connection of it now."""
@@ -37,7 +44,22 @@ async def connect(url: str, *, size: int = 10) -> Pool:
 
     Statements are prepared per connection; through a transaction pooler, add
     ``?statement_cache_size=0`` to the URL.
+
+    A process that stands still, or a machine that is gone, must not keep its row locks from the
+    others: Postgres itself ends its transactions, after ``STANDS_STILL`` between two statements,
+    and after ``LASTS`` between the messages of one.
     """
+    settings = {
+        "application_name": "skyward-passback",
+        "jit": "off",
+        "idle_in_transaction_session_timeout": f"{STANDS_STILL * 1000:.0f}",
+        # Of a machine that is gone no packet says so.
+        "tcp_keepalives_idle": "20",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
+    }
+    if await _version(url) >= _LASTS_SINCE:
+        settings["transaction_timeout"] = f"{LASTS * 1000:.0f}"
     pool = Pool(
         url,
         min_size=1,
@@ -50,7 +72,7 @@ async def connect(url: str, *, size: int = 10) -> Pool:
         init=_init,
         reset=_nothing_to_reset,
         command_timeout=60,
-        server_settings={"application_name": "skyward-passback", "jit": "off"},
+        server_settings=settings,
     )
     await pool
     return pool
@@ -58,6 +80,14 @@ async def connect(url: str, *, size: int = 10) -> Pool:
 
 async def _nothing_to_reset(connection: Any) -> None:
     """asyncpg's own resets cost a round trip a statement; none of ours changes its session."""
+
+
+async def _version(url: str) -> int:
+    connection = await asyncpg.connect(url)
+    try:
+        return connection.get_server_version().major
+    finally:
+        await connection.close()
 
 
 async def _init(connection: Any) -> None:

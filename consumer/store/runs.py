@@ -17,8 +17,6 @@ from consumer.store.connection import Connection, Pool
 
 # Counted on while a machine or a virtual one is suspended, where the system tells it.
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-# A holder that stands still in the middle of a transaction must not keep its rows from the next.
-_STANDS_STILL: Final = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
@@ -137,12 +135,10 @@ async def release_lease(pool: Pool, lease: Lease) -> None:
 async def expect_lease(connection: Connection, lease: Lease) -> None:
     """Within the caller's transaction: no write goes on under a lease that is gone."""
     held = await connection.fetchval(
-        "SELECT set_config('idle_in_transaction_session_timeout', $4, true) FROM lease"
-        " WHERE district_id = $1 AND holder = $2 AND epoch = $3 FOR SHARE",
+        "SELECT true FROM lease WHERE district_id = $1 AND holder = $2 AND epoch = $3 FOR SHARE",
         lease.district_id,
         lease.holder,
         lease.epoch,
-        f"{_STANDS_STILL / timedelta(milliseconds=1):.0f}ms",
     )
     if not held:
         raise lease_lost(lease)

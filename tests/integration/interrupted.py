@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-import asyncpg
-
 from consumer.cutoff import Cutoff
 from consumer.sandbox.otus import Record
 from consumer.sandbox.roster import Roster, read_roster, with_grading_periods
@@ -152,26 +150,6 @@ class Interrupted:
         """The night again, as another process would, with ``more`` published meanwhile."""
         self.published += more or []
         self._run(self._night)
-
-    def end_transactions(self) -> None:
-        """Ends those that stand still, as their servers do when a machine is gone for good.
-
-        By itself Postgres ends one that waits between two statements, and not between the two
-        messages of one statement.
-        """
-
-        async def end() -> None:
-            connection = await asyncpg.connect(self.database_url)
-            try:
-                await connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                    " AND xact_start < now() - interval '300 ms'"
-                )
-            finally:
-                await connection.close()
-
-        asyncio.run(end())
 
     def ending(self) -> tuple[Any, ...]:
         """What Skyward and the store hold now."""

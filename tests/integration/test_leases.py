@@ -8,7 +8,7 @@ import pytest
 
 from consumer.cutoff import Cutoff
 from consumer.errors import LeaseLost
-from consumer.store import districts, runs
+from consumer.store import connection, districts, runs
 from consumer.store.connection import Pool, connect
 from consumer.store.runs import Lease
 from tests.recordables import LAKESIDE, TONIGHT, apply, minute
@@ -112,13 +112,34 @@ async def test_no_write_of_a_run_goes_on_under_a_lost_lease(pool: Pool) -> None:
 
 async def test_a_lease_cannot_be_taken_while_its_holder_is_writing(pool: Pool) -> None:
     lease = await take(pool, "replica-1", GONE)
-    async with pool.acquire() as connection:
-        async with connection.transaction():
-            await runs.expect_lease(connection, lease)
+    async with pool.acquire() as connected:
+        async with connected.transaction():
+            await runs.expect_lease(connected, lease)
             taking = asyncio.create_task(take(pool, "replica-2"))
             await asyncio.sleep(0.1)
             assert not taking.done()
         assert (await taking).epoch == 2
+
+
+@pytest.mark.parametrize("stands_still", ["between statements", "within a statement"])
+async def test_a_holder_that_stands_still_while_writing_is_ended_by_postgres(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, stands_still: str
+) -> None:
+    monkeypatch.setattr(connection, "STANDS_STILL", 0.3)
+    monkeypatch.setattr(connection, "LASTS", 0.6)
+    its = await connect(database_url, size=1)
+    try:
+        lease = await take(its, "replica-1", GONE)
+        frozen = await its.acquire()
+        await frozen.execute("BEGIN")
+        await runs.expect_lease(frozen, lease)
+        if stands_still == "within a statement":
+            # The server has read its beginning and waits for the rest.
+            await frozen.prepare("SELECT 1")
+        async with await connect(database_url) as others, asyncio.timeout(5):
+            assert (await take(others, "replica-2")).epoch == 2
+    finally:
+        its.terminate()
 
 
 # -- runs -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from consumer.flush import run
 from consumer.skyward import Skyward
-from consumer.store import runs
+from consumer.store import connection
 from tests.history.clauses import Finding, judge
 from tests.integration.interrupted import Interrupted, interrupted
 
@@ -22,7 +22,8 @@ def night(
 ) -> Iterator[Interrupted]:
     monkeypatch.setattr(run, "LEASE", LEASE)
     monkeypatch.setattr(run, "_RENEWAL", LEASE / 3)
-    monkeypatch.setattr(runs, "_STANDS_STILL", LEASE)
+    monkeypatch.setattr(connection, "STANDS_STILL", LEASE.total_seconds())
+    monkeypatch.setattr(connection, "LASTS", 2 * LEASE.total_seconds())
     with interrupted(tmp_path, database_url) as built:
         yield built
 
@@ -32,7 +33,6 @@ def breaches(night: Interrupted, at: int) -> list[Finding]:
 
     def another() -> None:
         time.sleep(1.1 * LEASE.total_seconds())
-        night.end_transactions()
         night.go_on(night.corrections)
 
     night.until_the_second()
