@@ -152,10 +152,18 @@ async def has_undecided(
     return bool(await pool.fetchval(_HAS_UNDECIDED, district_id, cutoff, due_since))
 
 
+# Of each the first by its index: were it asked whether any EXISTS, a plan that is made without
+# the moments may expect one soon, and read everything where there is none.
 _HAS_UNDECIDED: Final = """
-SELECT EXISTS (SELECT FROM grade WHERE district_id = $1 AND decide_from <= $2)
-    OR EXISTS (SELECT FROM assessment WHERE district_id = $1
-        AND (decide_from <= $2 OR coalesce(due_at, assigned_at) >= $3))"""
+SELECT coalesce(
+    (SELECT true FROM grade WHERE district_id = $1 AND decide_from <= $2
+     ORDER BY assessment_id, class_id, student_id LIMIT 1),
+    (SELECT true FROM assessment WHERE district_id = $1 AND decide_from <= $2
+     ORDER BY assessment_id, class_id LIMIT 1),
+    (SELECT true FROM assessment WHERE district_id = $1
+         AND coalesce(due_at, assigned_at) >= $3
+     ORDER BY coalesce(due_at, assigned_at) DESC LIMIT 1),
+    false)"""
 
 
 async def items(
@@ -332,16 +340,18 @@ async def assignees_without_grade(
             return
 
 
+# Item by item and student by student, whatever the planner expects: a join of either table might
+# read all that a district has.
 _WITHOUT_GRADE: Final = """
 SELECT i.assessment_id, i.class_id, s.student_id
 FROM unnest($2::text[], $3::text[]) AS i (assessment_id, class_id)
-JOIN assessment a ON a.district_id = $1 AND a.assessment_id = i.assessment_id
-    AND a.class_id = i.class_id
-CROSS JOIN LATERAL jsonb_object_keys(a.assignees) AS s (student_id)
+CROSS JOIN LATERAL jsonb_object_keys((SELECT a.assignees FROM assessment a
+    WHERE a.district_id = $1 AND a.assessment_id = i.assessment_id
+        AND a.class_id = i.class_id)) AS s (student_id)
 WHERE (i.assessment_id, i.class_id, s.student_id) > ($4, $5, $6)
     AND NOT EXISTS (SELECT FROM grade g WHERE g.district_id = $1
         AND g.assessment_id = i.assessment_id AND g.class_id = i.class_id
-        AND g.student_id = s.student_id)
+        AND g.student_id = s.student_id OFFSET 0)
 ORDER BY i.assessment_id, i.class_id, s.student_id LIMIT $7"""
 
 
