@@ -114,6 +114,14 @@ def test_the_probes_ask_what_the_daemon_answers() -> None:
     assert environment(container)["PASSBACK_HTTP_PORT"] == str(port["containerPort"])
 
 
+def test_the_guide_says_when_a_blocked_pod_is_restarted() -> None:
+    (container,) = pod(LEAST)["containers"]
+    probe = container["livenessProbe"]
+    told = (ROOT / "deploy/README.md").read_text()
+    assert f"after {probe['failureThreshold']} unanswered probes, a minute with" in told
+    assert probe["failureThreshold"] * probe["periodSeconds"] == 60
+
+
 def test_a_changed_district_or_inline_secret_is_a_new_pod() -> None:
     def annotations(values: dict[str, Any]) -> dict[str, str]:
         found = workload(values)["template"]["metadata"]["annotations"]

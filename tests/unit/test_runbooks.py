@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
@@ -17,6 +18,16 @@ from tests.unit.test_dashboards import PANELS
 FOLDER = Path(__file__).parents[2] / "deploy/runbooks"
 RUNBOOKS = sorted(file for file in FOLDER.glob("*.md") if file.stem != "README")
 _BLOCK = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_KUBECTL = sorted(
+    {
+        line
+        for file in (FOLDER.parent / "README.md", *FOLDER.glob("*.md"))
+        for block in _BLOCK.findall(file.read_text())
+        for line in block.splitlines()
+        if "kubectl " in line
+    }
+)
+_GOLDEN = FOLDER.parents[1] / "tests/chart/golden"
 _PANEL = re.compile(r'(Overview|District|Internals), "([^"]+)"')
 
 
@@ -63,6 +74,34 @@ def test_a_runbook_has_its_four_parts_and_a_command_to_diagnose_with(file: Path)
 def test_a_panel_that_a_runbook_names_is_there(file: Path) -> None:
     for board, title in _PANEL.findall(file.read_text()):
         assert f"{board.lower()}/{title}" in PANELS
+
+
+def test_a_kubectl_command_finds_the_pods_whatever_the_release_is_called() -> None:
+    """A release named passback makes deployment/passback-skyward-passback, or a StatefulSet."""
+    assert len(_KUBECTL) > 5
+    for line in _KUBECTL:
+        assert not re.search(r"\b(deploy|deployment|statefulset|pods?)/", line), line
+
+
+@pytest.mark.parametrize("example", sorted(_GOLDEN.glob("*.yaml")), ids=lambda f: f.stem)
+def test_a_kubectl_command_names_labels_and_containers_that_the_chart_makes(example: Path) -> None:
+    (workload,) = [
+        one
+        for one in yaml.safe_load_all(example.read_text())
+        if one["kind"] in ("Deployment", "StatefulSet")
+    ]
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    spec = workload["spec"]["template"]["spec"]
+    # Of the two init containers each is there where the values ask for it.
+    containers = {one["name"] for one in spec["containers"]} | {"migrate", "districts"}
+    assert {one["name"] for one in spec["initContainers"]} <= containers
+    for line in _KUBECTL:
+        for selector in re.findall(r"(?:-l|--selector) (\S+)", line):
+            for pair in selector.split(","):
+                name, _, value = pair.partition("=")
+                assert labels.get(name) == value, line
+        for container in re.findall(r"(?:-c|--container) (\S+)", line):
+            assert container in containers, line
 
 
 def test_there_are_commands() -> None:
