@@ -85,6 +85,11 @@ def holder() -> str:
     return f"{socket.gethostname()}/{os.getpid()}/{time.time_ns()}"
 
 
+def pool_size(districts_at_once: int) -> int:
+    """How many connections a replica has at most; deploy/README.md names it to whoever plans."""
+    return 4 + 2 * min(districts_at_once, 16)
+
+
 @asynccontextmanager
 async def opened_pool(settings: Settings, *, size: int = 10) -> AsyncIterator[Pool]:
     """The pool, on a schema of this build; raises ``ServiceUnavailable`` in one sentence."""
@@ -192,7 +197,7 @@ async def run(settings: Settings) -> int:
         per_district=settings.district_metrics,
         topic_prefix=settings.kafka_topic_prefix,
     )
-    size = 4 + 2 * min(settings.max_concurrent_districts, 16)
+    size = pool_size(settings.max_concurrent_districts)
     async with (
         opened_pool(settings, size=size) as pool,
         network_of(settings) as network,

@@ -155,6 +155,9 @@ def unreachable(url: str, error: BaseException) -> str:
             what = "refuses this user or password"
         case asyncpg.InvalidCatalogNameError():
             what = "has no database of this name"
+        case asyncpg.TooManyConnectionsError():
+            what = "has no connection left"
+            cure = "raise max_connections, or lower PASSBACK_MAX_CONCURRENT_DISTRICTS"
         case asyncpg.ReadOnlySQLTransactionError():
             what, cure = "takes no writes", "name the primary, not a standby"
         case asyncpg.UndefinedObjectError() if found := _UNKNOWN_SETTING.search(str(error)):

@@ -122,6 +122,18 @@ def test_the_guide_says_when_a_blocked_pod_is_restarted() -> None:
     assert probe["failureThreshold"] * probe["periodSeconds"] == 60
 
 
+def test_the_guide_plans_as_many_connections_as_the_pods_open() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    each = daemon.pool_size(values["daemon"]["maxConcurrentDistricts"])
+    assert daemon.pool_size(1000) == each
+    spec = workload(LEAST)
+    together = each * (spec["replicas"] + spec["strategy"]["rollingUpdate"]["maxSurge"])
+    for page in (ROOT / "deploy/README.md", CHART / "README.md"):
+        told = " ".join(page.read_text().split())
+        assert f"up to {each} connections" in told
+        assert f"need {together}" in told
+
+
 def test_a_changed_district_or_inline_secret_is_a_new_pod() -> None:
     def annotations(values: dict[str, Any]) -> dict[str, str]:
         found = workload(values)["template"]["metadata"]["annotations"]

@@ -37,6 +37,17 @@ def test_the_check_goes_on_past_a_role_without_rights(
     assert "kafka" in checks
 
 
+def test_a_postgres_without_a_connection_left_is_told_with_what_helps(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = _as_weak_role(operator)
+    role = str(urlsplit(url).username)
+    operator.store(lambda pool: pool.execute(f"ALTER ROLE {role} CONNECTION LIMIT 0"))
+    monkeypatch.setenv("PASSBACK_DATABASE_URL", url)
+    assert operator.passback("district", "list") == 3
+    assert "has no connection left; raise max_connections" in operator.told
+
+
 def _as_weak_role(operator: Operator) -> str:
     """The URL of a role that may connect and no more."""
     role = f"weak_{uuid.uuid4().hex}"
