@@ -216,29 +216,33 @@ def _changed_rows(status: str) -> int:
 async def _record_grades(connection: Connection, changes: Sequence[Recordable]) -> int:
     newest, older, tombstones = _newest(changes)
     written = 0
+    late = older
     if newest:
         rows = [
             (one, one.change.data) for one in newest if isinstance(one.change.data, GradeChanged)
         ]
-        written = _changed_rows(
-            await connection.execute(
-                _GRADES,
-                [d.district_id for _, d in rows],
-                [d.assessment_id for _, d in rows],
-                [d.class_id for _, d in rows],
-                [d.student_id for _, d in rows],
-                [d.version for _, d in rows],
-                [d.score for _, d in rows],
-                [d.completion for _, d in rows],
-                [d.submission for _, d in rows],
-                [one.change.changed_at for one, _ in rows],
-                [one.at.partition for one, _ in rows],
-                [one.at.offset for one, _ in rows],
-            )
+        found = await connection.fetchrow(
+            _GRADES,
+            [d.district_id for _, d in rows],
+            [d.assessment_id for _, d in rows],
+            [d.class_id for _, d in rows],
+            [d.student_id for _, d in rows],
+            [d.version for _, d in rows],
+            # As text: of a Decimal's digits the driver makes a list for each.
+            [None if d.score is None else str(d.score) for _, d in rows],
+            [d.completion for _, d in rows],
+            [d.submission for _, d in rows],
+            [one.change.changed_at for one, _ in rows],
+            [one.at.partition for one, _ in rows],
+            [one.at.offset for one, _ in rows],
         )
+        assert found is not None
+        written = found["written"]
+        # Where another replica was faster with a key, which one is not known.
+        stale = newest if written < found["tried"] else [newest[at - 1] for at in found["late"]]
+        late = older + stale
     # An older version that came late may have changed before the cutoff although the newest did
     # not; the grade is eligible by the first of its versions that was not sent.
-    late = older if written == len(newest) else older + newest
     if late:
         await connection.execute(
             _GRADES_SINCE,
@@ -256,22 +260,43 @@ async def _record_grades(connection: Connection, changes: Sequence[Recordable]) 
     return written
 
 
+# What is stored is looked at first, key by key (a join might scan the table): ON CONFLICT would
+# lock and write each row that it then leaves as it is. ``late`` are those of an older version
+# that may move ``pending_since``.
 _GRADES: Final = """
-INSERT INTO grade AS g (district_id, assessment_id, class_id, student_id, version, score,
-    completion, submission, changed_at, log_partition, log_offset, pending_since, decide_from)
-SELECT n.*, n.changed_at, n.changed_at
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::numeric[],
-    $7::text[], $8::text[], $9::timestamptz[], $10::int[], $11::bigint[])
-    AS n (district_id, assessment_id, class_id, student_id, version, score, completion,
-          submission, changed_at, log_partition, log_offset)
-ON CONFLICT (district_id, assessment_id, class_id, student_id) DO UPDATE SET
-    version = excluded.version, revision = g.revision + 1, score = excluded.score,
-    completion = excluded.completion, submission = excluded.submission,
-    changed_at = excluded.changed_at, log_partition = excluded.log_partition,
-    log_offset = excluded.log_offset, state = 'pending', kind = NULL, reason = NULL,
-    detail = NULL, pending_since = least(g.pending_since, excluded.changed_at),
-    decide_from = least(g.pending_since, excluded.changed_at)
-WHERE g.version IS NULL OR g.version < excluded.version"""
+WITH seen AS MATERIALIZED (
+    SELECT n.*, g.version AS stored, g.pending_since
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[],
+        $7::text[], $8::text[], $9::timestamptz[], $10::int[], $11::bigint[]) WITH ORDINALITY
+        AS n (district_id, assessment_id, class_id, student_id, version, score, completion,
+              submission, changed_at, log_partition, log_offset, place)
+    LEFT JOIN LATERAL (
+        SELECT h.version, h.pending_since FROM grade h
+        WHERE h.district_id = n.district_id AND h.assessment_id = n.assessment_id
+            AND h.class_id = n.class_id AND h.student_id = n.student_id
+        OFFSET 0
+    ) g ON true
+), written AS (
+    INSERT INTO grade AS g (district_id, assessment_id, class_id, student_id, version, score,
+        completion, submission, changed_at, log_partition, log_offset, pending_since, decide_from)
+    SELECT district_id, assessment_id, class_id, student_id, version, score::numeric, completion,
+        submission, changed_at, log_partition, log_offset, changed_at, changed_at
+    FROM seen WHERE stored IS NULL OR stored < version
+    ON CONFLICT (district_id, assessment_id, class_id, student_id) DO UPDATE SET
+        version = excluded.version, revision = g.revision + 1, score = excluded.score,
+        completion = excluded.completion, submission = excluded.submission,
+        changed_at = excluded.changed_at, log_partition = excluded.log_partition,
+        log_offset = excluded.log_offset, state = 'pending', kind = NULL, reason = NULL,
+        detail = NULL, pending_since = least(g.pending_since, excluded.changed_at),
+        decide_from = least(g.pending_since, excluded.changed_at)
+    WHERE g.version IS NULL OR g.version < excluded.version
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM written) AS written,
+    count(*) FILTER (WHERE stored IS NULL OR stored < version) AS tried,
+    coalesce(array_agg(place) FILTER (WHERE stored > version AND changed_at < pending_since),
+        '{}') AS late
+FROM seen"""
 
 _GRADES_SINCE: Final = """
 UPDATE grade g SET pending_since = least(g.pending_since, s.changed_at),
