@@ -9,7 +9,6 @@ its path, never by its value.
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -50,8 +49,12 @@ class QuarantineReason(StrEnum):
     UNKNOWN_DISTRICT = "unknown_district"
 
 
-_Id = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^/\x00-\x1f\x7f-\x9f]+\Z")
+_ID_PATTERN: Final = r"^[^/\x00-\x1f\x7f-\x9f]+\Z"
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=_ID_PATTERN)]
+# One of the record's key: what agrees with the key, which was checked, needs no check of its own.
+_KeyId = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=255, extra_json_schema={"pattern": _ID_PATTERN}),
 ]
 _Word = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -75,9 +78,9 @@ class Assigner(msgspec.Struct, frozen=True, gc=False):
 class AssessmentChanged(msgspec.Struct, frozen=True):
     """Data of ``com.otus.assessment-changed.v1``: one assessment in one class."""
 
-    district_id: _Id
-    assessment_id: _Id
-    class_id: _Id
+    district_id: _KeyId
+    assessment_id: _KeyId
+    class_id: _KeyId
     version: _Version
     title: str
     type: _Word
@@ -97,10 +100,10 @@ class AssessmentChanged(msgspec.Struct, frozen=True):
 class GradeChanged(msgspec.Struct, frozen=True, gc=False):
     """Data of ``com.otus.grade-changed.v1``: one student's grade."""
 
-    district_id: _Id
-    assessment_id: _Id
-    class_id: _Id
-    student_id: _Id
+    district_id: _KeyId
+    assessment_id: _KeyId
+    class_id: _KeyId
+    student_id: _KeyId
     version: _Version
     completion: Completion
     score: Decimal | None = None
@@ -110,8 +113,8 @@ class GradeChanged(msgspec.Struct, frozen=True, gc=False):
 class GroupChanged(msgspec.Struct, frozen=True, gc=False):
     """Data of ``com.otus.passback-group-changed.v1``: a teacher joined or left the group."""
 
-    district_id: _Id
-    teacher_id: _Id
+    district_id: _KeyId
+    teacher_id: _KeyId
     version: _Version
     member: bool
 
@@ -119,8 +122,7 @@ class GroupChanged(msgspec.Struct, frozen=True, gc=False):
 Data = AssessmentChanged | GradeChanged | GroupChanged
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One subject's whole latest state. ``key`` is split at its slashes, the district first.
 
     ``data`` is None for a tombstone. ``changed_at`` is in UTC.
@@ -178,26 +180,43 @@ def read(
 
     ``recorded_at`` is the record's own timestamp. Raises ``EventUnreadable``.
     """
-    parts = _read_key(topic, key)
     if value is None:
-        return Change(topic, parts, None, recorded_at)
+        return Change(topic, _read_key(topic, key), None, recorded_at)
+    try:
+        data, time, subject = _read_value(topic, value, headers)
+    except EventUnreadable:
+        _read_key(topic, key)  # what is wrong with the key is said first
+        raise
+    ids = _subject_of(data)
+    text = "/".join(ids)
+    if key != text.encode() or (subject is not None and subject != text):
+        _read_key(topic, key)
+        _expect_ids(data, ids)
+        raise EventUnreadable(
+            QuarantineReason.KEY_DISAGREES, "the record's key, the subject and the data disagree"
+        )
+    if not _are_plain(text, ids):
+        _read_key(topic, key)
+    changed_at = _instant(time, "time")
+    if changed_at > recorded_at + CLOCK_TOLERANCE:
+        changed_at = recorded_at
+    return Change(topic, ids, _checked(data), changed_at)
+
+
+def _read_value(
+    topic: str, value: bytes, headers: Sequence[tuple[str, bytes]]
+) -> tuple[Data, datetime, str | None]:
+    """The data, the time and the subject."""
     try:
         raw, time, subject = _open(topic, value, headers)
         data = _DECODERS[topic].decode(raw)
-        if _LOOSE_NUMBER.search(raw):
-            _expect_numbers(raw)
+        if topic in _LOOSE_NUMBERS and _LOOSE_NUMBERS[topic].search(raw):
+            _expect_number(raw, _DECIMALS[topic])
     except msgspec.ValidationError as error:
         raise EventUnreadable(QuarantineReason.INVALID_DATA, _without_values(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise EventUnreadable(QuarantineReason.NOT_JSON, "the value is not valid JSON") from None
-    if parts != _subject_of(data) or (subject is not None and subject != "/".join(parts)):
-        raise EventUnreadable(
-            QuarantineReason.KEY_DISAGREES, "the record's key, the subject and the data disagree"
-        )
-    changed_at = _instant(time, "time")
-    if changed_at > recorded_at + CLOCK_TOLERANCE:
-        changed_at = recorded_at
-    return Change(topic, parts, _checked(data), changed_at)
+    return data, time, subject
 
 
 def normalised_title(title: str) -> str:
@@ -211,6 +230,16 @@ def normalised_title(title: str) -> str:
 
 
 _BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+
+
+def _are_plain(text: str, ids: Sequence[str]) -> bool:
+    """Whether they surely are ids, as nearly all are; ``text`` is all of them with / between."""
+    return (
+        len(text) <= ID_CHARACTERS
+        and text.isascii()
+        and text.isprintable()
+        and text.count("/") == len(ids) - 1
+    )
 
 
 def _read_key(topic: str, key: bytes | None) -> tuple[str, ...]:
@@ -301,6 +330,16 @@ def _subject_of(data: Data) -> tuple[str, ...]:
     return data.district_id, data.teacher_id
 
 
+def _expect_ids(data: Data, ids: Sequence[str]) -> None:
+    """The models' first fields are the key's ids, in its order."""
+    for field, one in zip(data.__struct_fields__, ids, strict=False):
+        if not _ID.fullmatch(one):
+            raise EventUnreadable(
+                QuarantineReason.INVALID_DATA,
+                f"Expected `str` without / and control characters - at `$.{field}`",
+            )
+
+
 def _checked(data: Data) -> Data:
     """What the types alone cannot say: bounded numbers, instants that every zone can hold."""
     if isinstance(data, GradeChanged):
@@ -330,7 +369,11 @@ def _number(value: Decimal | None, field: str) -> None:
 
 # ``Decimal`` reads 8_5 as 85, and digits of every script; in JSON these are no numbers. The
 # pattern finds what may be one of them, perhaps in a field that is not ours.
-_LOOSE_NUMBER: Final = re.compile(rb'"(?:score|points_possible)"\s*:\s*"[^"]*[^-+.eE0-9 "]')
+_DECIMALS: Final = {GRADE_CHANGED: "score", ASSESSMENT_CHANGED: "points_possible"}
+_LOOSE_NUMBERS: Final = {
+    topic: re.compile(rb'"%b"\s*:\s*"[^"]*[^-+.eE0-9 "]' % field.encode())
+    for topic, field in _DECIMALS.items()
+}
 _NUMBER: Final = re.compile(r" *[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)? *")
 
 
@@ -342,12 +385,10 @@ class _Numbers(msgspec.Struct):
 _NUMBERS: Final = msgspec.json.Decoder(_Numbers)
 
 
-def _expect_numbers(raw: msgspec.Raw | bytes) -> None:
-    found = _NUMBERS.decode(raw)
-    for field in ("score", "points_possible"):
-        value = getattr(found, field)
-        if isinstance(value, str) and not _NUMBER.fullmatch(value):
-            raise EventUnreadable(QuarantineReason.INVALID_DATA, f"{field} is not a finite number")
+def _expect_number(raw: msgspec.Raw | bytes, field: str) -> None:
+    value = getattr(_NUMBERS.decode(raw), field)
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        raise EventUnreadable(QuarantineReason.INVALID_DATA, f"{field} is not a finite number")
 
 
 def _instant(value: datetime, field: str) -> datetime:
