@@ -3,13 +3,13 @@
 import csv
 import io
 import json
-from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from consumer.cutoff import Cutoff
 from consumer.events import AssessmentChanged, Assignee, Assigner, Change, GradeChanged
