@@ -2,8 +2,10 @@
 
 The store's offsets are the truth: on assignment reading goes on from them, and Kafka's
 committed ones follow for whoever watches lag; a commit that fails is normal (a rebalance
-came between) and changes nothing. While Postgres does not answer, reading is paused and the
-group is kept; nothing is read that could not be recorded.
+came between) and changes nothing. While one batch is being recorded the next is read, so that
+Postgres and this process work side by side; batches are recorded one after the other, and where
+one fails, what was read after it is dropped and read again. While Postgres does not answer,
+reading is paused and the group is kept.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -41,10 +44,14 @@ from consumer.store.recording import (
     stored_offsets,
 )
 
-BATCH: Final = 2_000
-"""Records a batch, at most: what reads, parses and writes fastest on one core."""
+BATCH: Final = 4_000
+"""Records a batch, nearly at most: larger ones are no cheaper for Postgres, and cost memory."""
+
+_POLL: Final = 250
+"""Records a poll, at most: they are parsed in one go, and everything else waits for that."""
 
 _POLL_MS: Final = 500
+_POLL_RECORDING_MS: Final = 10
 _COMMIT_EVERY: Final = 2.0
 _RETRY_PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _SESSION_MS: Final = 30_000
@@ -75,6 +82,8 @@ class Intake:
         self._stored: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._committed_at = 0.0
+        self._gathered = _Gathered()
+        self._recording: asyncio.Task[None] | None = None
         # Up to which moment a partition is known to be stored.
         self._reached: dict[TopicPartition, datetime] = {}
         self._stopping = asyncio.Event()
@@ -120,7 +129,7 @@ class Intake:
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_max_wait_ms=50,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
+            max_partition_fetch_bytes=1024 * 1024,
             session_timeout_ms=_SESSION_MS,
             heartbeat_interval_ms=_SESSION_MS // 10,
             max_poll_interval_ms=300_000,
@@ -131,7 +140,9 @@ class Intake:
             try:
                 while not self._stopping.is_set():
                     await self._turn(consumer)
+                await self._finish()
             finally:
+                await self._drop()
                 await self._commit(consumer)
 
     async def _turn(self, consumer: AIOKafkaConsumer) -> None:
@@ -140,7 +151,8 @@ class Intake:
             await self._wait_for_postgres(consumer, error)
             return
         try:
-            polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH)
+            patience = _POLL_MS if self._recording is None else _POLL_RECORDING_MS
+            polled = await consumer.getmany(timeout_ms=patience, max_records=_POLL)
         except NoOffsetForPartitionError:
             return  # assigned, and not yet sought to the store's offset
         except OffsetOutOfRangeError as error:
@@ -149,8 +161,9 @@ class Intake:
         self._hear(consumer)
         try:
             if polled:
-                await self._record(polled)
-            else:
+                self._read(polled)
+            await self._record_gathered()
+            if not polled and self._recording is None:
                 await self._follow_positions(consumer)
         except UNAVAILABLE as error:
             await self._wait_for_postgres(consumer, error)
@@ -161,41 +174,77 @@ class Intake:
 
     # -- recording --------------------------------------------------------------------------
 
-    async def _record(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
-        began = time.perf_counter()
-        batch, consumed, oldest = self._read(polled)
-        recorded = await self._record_or_split(batch)
+    async def _record_gathered(self) -> None:
+        """Begins to record what was gathered once the batch before is recorded; raises its error.
+
+        Waits for that one where enough was gathered.
+        """
+        gathered = self._gathered
+        if self._recording is not None:
+            if gathered.records >= BATCH:
+                await asyncio.wait([self._recording])
+            else:
+                await asyncio.sleep(0)
+            if not self._recording.done():
+                return
+            recording, self._recording = self._recording, None
+            await recording
+        if gathered.records:
+            self._gathered = _Gathered()
+            self._recording = asyncio.create_task(self._record(gathered))
+            await asyncio.sleep(0)
+
+    async def _finish(self) -> None:
+        """Waits for the batch in hand; what was gathered after it is read again another time."""
+        if self._recording is not None:
+            try:
+                await self._recording
+            except UNAVAILABLE as error:
+                self._log.error("postgres_unavailable", exc_info=error)
+
+    async def _drop(self) -> None:
+        """Gives up what is being recorded and what was gathered after it."""
+        self._gathered = _Gathered()
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            recording.cancel()
+            await asyncio.wait([recording])
+            if not recording.cancelled():
+                recording.exception()  # taken note of: what ended reading is raised
+
+    async def _record(self, gathered: "_Gathered") -> None:
+        recorded = await self._record_or_split(gathered.batch)
         now = self._now()
-        for (topic, partition), offset in batch.next_offsets.items():
+        for (topic, partition), offset in gathered.batch.next_offsets.items():
             self._stored[TopicPartition(topic, partition)] = offset
-        for partition, records in polled.items():
-            if records:
-                reached = min(_instant(records[-1].timestamp), now)
-                self._reached[partition] = max(self._reached.get(partition, reached), reached)
+        for read_to, timestamp in gathered.reached.items():
+            reached = min(_instant(timestamp), now)
+            self._reached[read_to] = max(self._reached.get(read_to, reached), reached)
         self._metrics.count_batch(
-            consumed=consumed,
+            consumed=gathered.consumed,
             recorded=recorded.recorded,
             stale=recorded.stale,
             quarantined=recorded.quarantined,
-            seconds=time.perf_counter() - began,
-            oldest_age=(now - oldest).total_seconds(),
+            seconds=time.perf_counter() - gathered.began,
+            oldest_age=(now - _instant(gathered.oldest)).total_seconds(),
             at=now,
         )
 
-    def _read(
-        self, polled: Mapping[TopicPartition, Sequence[Any]]
-    ) -> tuple[Batch, dict[str, int], datetime]:
-        batch = Batch()
-        consumed: dict[str, int] = {}
-        oldest = self._now()
+    def _read(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
+        """Reads what was polled into what is gathered."""
+        gathered = self._gathered
+        if not gathered.records:
+            gathered.began = time.perf_counter()
+        batch = gathered.batch
         for partition, records in polled.items():
             topic = self._topics[partition.topic]
-            consumed[topic] = consumed.get(topic, 0) + len(records)
+            gathered.records += len(records)
+            gathered.consumed[topic] = gathered.consumed.get(topic, 0) + len(records)
             for one in records:
                 recorded_at = _instant(one.timestamp)
                 at = Position(partition.topic, partition.partition, one.offset, recorded_at)
                 # Kafka lets a header's value be null; such a one says nothing.
-                headers = [(name, content) for name, content in one.headers if content is not None]
+                headers = one.headers and [pair for pair in one.headers if pair[1] is not None]
                 raw = Record(one.key, one.value, headers)
                 try:
                     change = events.read(topic, one.key, one.value, headers, recorded_at)
@@ -203,11 +252,11 @@ class Intake:
                     batch.unreadable.append(Unreadable(at, raw, error.reason, error.detail))
                 else:
                     batch.changes.append(Recordable(change, at, raw))
-                oldest = min(oldest, recorded_at)
             if records:
-                last = records[-1].offset + 1
-                batch.next_offsets[(partition.topic, partition.partition)] = last
-        return batch, consumed, oldest
+                last = records[-1]
+                batch.next_offsets[(partition.topic, partition.partition)] = last.offset + 1
+                gathered.reached[partition] = last.timestamp
+                gathered.oldest = min(gathered.oldest, *(one.timestamp for one in records))
 
     async def _record_or_split(self, batch: Batch) -> Recorded:
         """Records the batch; where Postgres refuses a row for good, all but that one."""
@@ -255,6 +304,7 @@ class Intake:
     async def _wait_for_postgres(self, consumer: AIOKafkaConsumer, error: BaseException) -> None:
         self._log.error("postgres_unavailable", exc_info=error)
         self.paused = True
+        await self._drop()
         await self._pool.expire_connections()
         try:
             for attempt in itertools.count():
@@ -402,6 +452,22 @@ class Intake:
             self._metrics.set_lag(topic, partition.partition, lag, since)
 
 
+@dataclass(slots=True)
+class _Gathered:
+    """What was read and is not being recorded yet.
+
+    ``reached`` is the timestamp of each partition's last record and ``oldest`` that of the oldest,
+    in milliseconds as Kafka has them; ``began`` is when the first came (``perf_counter`` seconds).
+    """
+
+    batch: Batch = field(default_factory=Batch)
+    records: int = 0
+    consumed: dict[str, int] = field(default_factory=dict)
+    reached: dict[TopicPartition, int] = field(default_factory=dict)
+    oldest: int = _LAST_MS
+    began: float = 0.0
+
+
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, intake: Intake, consumer: AIOKafkaConsumer) -> None:
         self._intake = intake
@@ -517,7 +583,9 @@ async def _started(consumer: AIOKafkaConsumer, kafka: KafkaSettings) -> AsyncIte
 
 
 def _instant(timestamp_ms: int) -> datetime:
-    return datetime.fromtimestamp(min(max(timestamp_ms, 0), _LAST_MS) / 1000, UTC)
+    if not 0 <= timestamp_ms <= _LAST_MS:
+        timestamp_ms = 0 if timestamp_ms < 0 else _LAST_MS
+    return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
 
 
 def _overtaken(error: OffsetOutOfRangeError) -> ServiceUnavailable:

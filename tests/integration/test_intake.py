@@ -627,6 +627,30 @@ async def _has_grades(pool: Pool) -> bool:
     return bool(await pool.fetchval("SELECT EXISTS (SELECT FROM grade)"))
 
 
+async def test_what_was_read_while_a_batch_failed_is_read_again_after_it(
+    pool: Pool, topics: Topics
+) -> None:
+    async with pool.acquire() as other, topics.reading(pool) as running:
+        async with other.transaction():
+            await other.execute("SELECT FROM district FOR UPDATE")
+            await topics.publish([graded("s-1"), graded("s-2", 2, "9")])
+            await until(lambda: _waits_for_a_lock(other))
+            await topics.publish([graded("s-2", 1), graded("s-3")])
+            await asyncio.sleep(1)  # read, and waiting for the batch before
+            assert await other.fetchval(f"SELECT count(pg_terminate_backend(pid)) {_WAITING}") == 1
+            await until(lambda: running.paused)
+        await topics.until_recorded(pool)
+    assert await scores(pool) == {"s-1": (1, 8), "s-2": (2, 9), "s-3": (1, 8)}
+    assert topics.count("events_consumed_total", topic=topics.prefix + GRADES) == 4
+
+
+async def _waits_for_a_lock(connection: Any) -> bool:
+    return bool(await connection.fetchval(f"SELECT EXISTS (SELECT {_WAITING})"))
+
+
+_WAITING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
 async def test_partitions_assigned_while_postgres_is_away_are_read_when_it_is_back(
     mortal_postgres: Postgres, topics: Topics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
