@@ -83,6 +83,9 @@ def check(
     for count, found in enumerate(_checked(file, topic_prefix), start=1):  # noqa: B007
         if found is not None:
             mistakes.append(found)
+    if not count:
+        # A pipeline whose export failed must not pass.
+        raise UsageError(f"{file} holds no event: one JSON object a line.")
     if as_json:
         emit_json(mistakes)
     else:
@@ -114,7 +117,7 @@ def _mistake(number: int, text: bytes, prefix: str, at: datetime) -> Mistake | N
         line = _LINE.decode(text)
         topic = line.topic
         name = topic.removeprefix(prefix)
-        if name not in TOPICS:
+        if name not in TOPICS or topic != prefix + name:
             known = ", ".join(prefix + one for one in TOPICS)
             return Mistake(number, topic, "unknown_topic", f"the topic is none of {known}")
         key = None if line.key is None else line.key.encode()

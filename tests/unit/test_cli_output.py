@@ -191,6 +191,20 @@ def test_an_events_file_that_is_not_there_is_status_2(
     assert "cannot be read" in capsys.readouterr().err
 
 
+def test_a_pipeline_that_wrote_no_event_or_the_wrong_topic_does_not_pass(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text("\n\n")
+    assert main(["events", "check", str(file)]) == 2
+    assert f"{file} holds no event" in capsys.readouterr().err
+    without_prefix = EVENT | {"topic": "passback-group-changed"}
+    file.write_text(json.dumps(without_prefix) + "\n")
+    assert main(["events", "check", str(file), "--json"]) == 1
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["reason"] == "unknown_topic"
+
+
 def test_the_schemas_cover_every_topic_and_speak_no_python(tmp_path: Path) -> None:
     assert main(["events", "schema", str(tmp_path)]) == 0
     for topic in TOPICS:
