@@ -28,6 +28,7 @@ from aiokafka.errors import (
 from consumer import events
 from consumer.errors import EventUnreadable, ServiceUnavailable, UsageError
 from consumer.events import QuarantineReason
+from consumer.kafka_records import read_any_header
 from consumer.log import get_logger
 from consumer.metrics import Metrics
 from consumer.settings import KafkaSettings
@@ -74,6 +75,7 @@ class Intake:
     def __init__(
         self, kafka: KafkaSettings, pool: Pool, metrics: Metrics, now: Callable[[], datetime]
     ) -> None:
+        read_any_header()
         self._kafka = kafka
         self._pool = pool
         self._metrics = metrics
