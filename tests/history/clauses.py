@@ -6,7 +6,7 @@ published, what Skyward received and holds, and what the store says.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -35,6 +35,17 @@ class Judgement:
 
     findings: Sequence[Finding]
     repeats: int
+
+    @property
+    def lost(self) -> int:
+        """How many values do not stand as they should."""
+        return sum(1 for one in self.findings if one.clause == final_value.__name__)
+
+    @property
+    def doubled(self) -> int:
+        """How many stand twice, or were sent again although nothing spoke for it."""
+        twice = (one_result_each.__name__, nothing_twice.__name__)
+        return sum(1 for one in self.findings if one.clause in twice)
 
 
 def judge(history: History) -> Judgement:
@@ -66,10 +77,14 @@ def final_value(history: History) -> Iterator[str]:
 def one_result_each(history: History) -> Iterator[str]:
     """No student has two results in one line item."""
     for tenant, held in history.held.items():
-        results = Counter((one["lineItem"], one["student"]) for one in held if "student" in one)
-        for (item, student), count in results.items():
+        for (item, student), count in results_each(held).items():
             if count > 1:
                 yield f"{tenant}: student {student} has {count} results in line item {item}"
+
+
+def results_each(held: Iterable[Mapping[str, Any]]) -> Counter[tuple[str, str]]:
+    """How many results each student has in each line item."""
+    return Counter((one["lineItem"], one["student"]) for one in held if "student" in one)
 
 
 def store_believes(history: History) -> Iterator[str]:

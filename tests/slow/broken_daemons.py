@@ -5,6 +5,7 @@ from typing import Any
 
 from consumer.cli import main
 from consumer.flush import adopting
+from consumer.skyward import Skyward
 from consumer.store.settling import Tally
 
 
@@ -15,6 +16,11 @@ def asks_nothing_after_a_death() -> None:
         return Tally()
 
     adopting.adopt = adopt  # type: ignore[assignment]
+
+
+def forgets_its_lease() -> None:
+    """A write goes out although the lease may be another's by now."""
+    Skyward.write_while = lambda *_: None  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from consumer.flush import reading_back, sending
 from consumer.sandbox.postgres import Postgres
+from tests.history.clauses import results_each
 from tests.integration.disturbed import DisturbedNight, Ending, disturbed_night
 from tests.integration.test_postgres_lost import cut_at_each
 from tests.integration.test_skyward_storms import CARRIED, PASSING
@@ -35,10 +35,7 @@ def lost(ending: Ending, whole: Ending) -> int:
 
 def doubled(ending: Ending) -> int:
     """How many students have more than one result in one line item."""
-    results = Counter(
-        (one["lineItem"], one["student"]) for one in ending.gradebook if "student" in one
-    )
-    return sum(count - 1 for count in results.values())
+    return sum(count - 1 for count in results_each(ending.gradebook).values())
 
 
 @pytest.mark.parametrize("way", ["request", "answer"])

@@ -183,6 +183,8 @@ class Killed:
 
     rounds: int
     taken_back: int
+    lost: int
+    doubled: int
     repeats: int
     recovered: float
 
@@ -194,7 +196,7 @@ async def kill_loop(replicas: Replicas, rounds: int, side_by_side: int) -> Kille
         replicas.start(number)
     await replicas.correct()
     await replicas.whole_night()
-    recovered, repeats, taken_back = 0.0, 0, 0
+    recovered, taken_back = 0.0, 0
     for round_ in range(rounds):
         before = replicas.said
         publishing = asyncio.create_task(replicas.correct())
@@ -215,5 +217,7 @@ async def kill_loop(replicas: Replicas, rounds: int, side_by_side: int) -> Kille
         await until(replicas.night_is_over, seconds=90)
         recovered = max(recovered, time.monotonic() - began)
         await replicas.whole_night()
-        repeats = (await replicas.judged()).repeats
-    return Killed(rounds, taken_back, repeats, recovered)
+        judgement = await replicas.judged()
+    return Killed(
+        rounds, taken_back, judgement.lost, judgement.doubled, judgement.repeats, recovered
+    )
