@@ -415,6 +415,18 @@ def test_every_command_and_path_that_is_told_exists(text: str) -> None:
         assert (CHART / path).exists(), path
 
 
+def test_the_notes_tell_that_the_network_policy_keeps_the_traces_in() -> None:
+    def notes(values: dict[str, Any]) -> str:
+        return render(merged(LEAST, values))["skyward-passback/templates/NOTES.txt"]
+
+    traced = at("daemon.tracesTo", "http://collector.observability:4318")
+    assert "http://collector.observability:4318" in notes(traced)
+    assert "networkPolicy.extraEgress" in notes(traced)
+    opened = at("networkPolicy.extraEgress", [{"ports": [{"port": 4318}]}])
+    for silent in ({}, merged(traced, opened), merged(traced, at("networkPolicy.enabled", False))):
+        assert "extraEgress" not in notes(silent)
+
+
 def test_the_notes_say_where_lag_cutoff_and_dashboards_are_seen() -> None:
     notes = _told()["NOTES of hundred-districts"]
     assert "passback_consumer_lag_records" in notes

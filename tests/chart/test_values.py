@@ -306,6 +306,15 @@ def test_a_district_in_the_values_has_the_settings_of_a_district_file() -> None:
         assert set(district["properties"][name]["properties"]) == set(fields)
 
 
+def test_a_district_in_the_values_may_be_called_as_a_file_of_a_config_map_may() -> None:
+    """An id is the districts' own, and opaque: Kubernetes' keys are the only bound."""
+    taken = re.compile(SCHEMA["$defs"]["district"]["properties"]["district"]["pattern"])
+    for name in ("lakeside", "Lakeside_ISD", "0b5e-77", "d.1-", "A"):
+        assert taken.search(name), name
+        District.model_validate(_FILE | {"district": name, "skyward": _SKYWARD})
+    assert [name for name in ("..a", "a b", "-a", "a/b", "", "a" * 250) if taken.search(name)] == []
+
+
 def test_every_zone_with_a_place_is_taken_and_a_cutoff_as_a_district_file_takes_it() -> None:
     district = SCHEMA["$defs"]["district"]["properties"]
     zone = re.compile(district["timezone"]["pattern"])
