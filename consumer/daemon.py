@@ -377,7 +377,7 @@ class Daemon:
             self._log.info("partition_dropped", partition=name)
         for stored in await districts.find_all(self._pool):
             district_id = stored.district.district
-            purged = await retention.purge(self._pool, district_id, before, _now())
+            purged = await retention.purge(self._pool, district_id, before, _now(), history=False)
             if any(asdict(purged).values()):
                 self._log.info("purged", district=district_id, **asdict(purged))
         if unclaimed := await retention.purge_unclaimed(self._pool, before, _now()):

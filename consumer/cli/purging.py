@@ -46,7 +46,7 @@ def purge(
         before = at - timedelta(days=session.settings.retention_days)
         if older_than is not None:
             before = _before(older_than, stored, at)
-        return await retention.purge(pool, district_id, before, at), before
+        return await retention.purge(pool, district_id, before, at, history=True), before
 
     with waiting(f"Purging {district_id}"):
         purged, before = session.with_district(district_id, work)

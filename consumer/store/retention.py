@@ -1,6 +1,7 @@
 """Retention: what is settled and old is deleted, with an audit row; nothing that waits is.
 
-The history of what was sent lies in a partition a month, which is dropped as a whole. Of a
+The history of what was sent lies in a partition a month, which is dropped as a whole when all of
+it is old enough, so that no row of it is deleted, nor read for that, day by day. Of a
 purged assessment its own row and its line item stay, without students: a replay of the log
 then changes nothing, and what a teacher chose in Skyward is still respected.
 """
@@ -32,20 +33,23 @@ class Purged:
     quarantined: int = 0
 
 
-async def purge(pool: Pool, district_id: str, before: datetime, now: datetime) -> Purged:
+async def purge(
+    pool: Pool, district_id: str, before: datetime, now: datetime, *, history: bool
+) -> Purged:
     """Deletes what one district has from before ``before``, a batch a transaction.
 
     An assessment goes when it, its due date and all its grades are older and none of them waits.
+    ``history``: of what was sent too, row by row; else that goes with its month's partition.
     """
     purged = Purged()
     while found := await _purge_items(pool, district_id, before, now, purged):
         if found < _ITEMS:
             break
     for name, statement in _OLD.items():
-        while deleted := await _deleted(pool, statement, district_id, before):
-            setattr(purged, name, getattr(purged, name) + deleted)
-            if deleted < _ROWS:
-                break
+        setattr(purged, name, await _delete(pool, statement, district_id, before))
+    purged.grades += await _delete(pool, _WITHOUT_ASSESSMENT, district_id, before)
+    if history:
+        purged.sent += await _delete(pool, _HISTORY, district_id, before)
     counts = asdict(purged)
     if any(counts.values()):
         async with pool.acquire() as connection:
@@ -63,10 +67,7 @@ async def purge_unclaimed(pool: Pool, before: datetime, now: datetime) -> int:
     """
     total = 0
     for row in await pool.fetch(_UNCLAIMED, before):
-        while deleted := await _deleted(pool, _OLD["quarantined"], row["district_id"], before):
-            total += deleted
-            if deleted < _ROWS:
-                break
+        total += await _delete(pool, _OLD["quarantined"], row["district_id"], before)
     if total:
         async with pool.acquire() as connection:
             detail = {"before": before.isoformat(), "quarantined": total}
@@ -117,27 +118,39 @@ FROM unnest($2::text[], $3::text[]) AS i (assessment_id, class_id)
 WHERE a.district_id = $1 AND a.assessment_id = i.assessment_id AND a.class_id = i.class_id"""
 
 
-async def _deleted(pool: Pool, statement: str, district_id: str, before: datetime) -> int:
-    return _count(await pool.execute(statement, district_id, before, _ROWS))
+async def _delete(pool: Pool, statement: str, district_id: str, before: datetime) -> int:
+    """How many rows went, a batch a statement."""
+    total = 0
+    while deleted := _count(await pool.execute(statement, district_id, before, _ROWS)):
+        total += deleted
+        if deleted < _ROWS:
+            break
+    return total
 
 
-_OLD: Final[Mapping[str, str]] = {
-    # Grades whose assessment never came.
-    "grades": """
+# Among the few that are held.
+_WITHOUT_ASSESSMENT: Final = """
 DELETE FROM grade g USING (
     SELECT o.assessment_id, o.class_id, o.student_id FROM grade o
-    WHERE o.district_id = $1 AND o.changed_at < $2 AND o.reason = 'assessment_unknown'
+    WHERE o.district_id = $1 AND o.changed_at < $2
+        AND o.kind = 'hold' AND o.reason = 'assessment_unknown'
         AND NOT EXISTS (SELECT FROM assessment a WHERE a.district_id = $1
             AND a.assessment_id = o.assessment_id AND a.class_id = o.class_id)
     LIMIT $3) AS i
 WHERE g.district_id = $1 AND g.assessment_id = i.assessment_id AND g.class_id = i.class_id
-    AND g.student_id = i.student_id""",
-    "sent": """
-DELETE FROM sent s USING (
-    SELECT assessment_id, class_id, student_id, at FROM sent
+    AND g.student_id = i.student_id"""
+
+_SENT: Final = """
+DELETE FROM {table} s USING (
+    SELECT assessment_id, class_id, student_id, at FROM {table}
     WHERE district_id = $1 AND at < $2 LIMIT $3) AS i
 WHERE s.district_id = $1 AND s.at = i.at AND s.assessment_id = i.assessment_id
-    AND s.class_id = i.class_id AND s.student_id = i.student_id""",
+    AND s.class_id = i.class_id AND s.student_id = i.student_id"""
+_HISTORY: Final = _SENT.format(table="sent")
+
+_OLD: Final[Mapping[str, str]] = {
+    # What came in a month that had no partition yet.
+    "sent": _SENT.format(table="sent_default"),
     "runs": """
 DELETE FROM flush_run WHERE district_id = $1 AND run_id IN (
     SELECT run_id FROM flush_run WHERE district_id = $1 AND finished_at < $2 LIMIT $3)""",

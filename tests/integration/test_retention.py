@@ -13,7 +13,7 @@ LATER = NOW + timedelta(days=500)
 
 
 async def purge(nights: Nights, *, before: datetime = LATER) -> Purged:
-    return await retention.purge(nights.pool, "lakeside", before, LATER)
+    return await retention.purge(nights.pool, "lakeside", before, LATER, history=True)
 
 
 async def count(nights: Nights, table: str) -> int:
@@ -70,7 +70,7 @@ async def test_purging_twice_is_as_once(nights: Nights) -> None:
 
 async def test_another_district_keeps_all_it_has(nights: Nights) -> None:
     await a_settled_quiz(nights)
-    purged = await retention.purge(nights.pool, "hillside", LATER, LATER)
+    purged = await retention.purge(nights.pool, "hillside", LATER, LATER, history=True)
     assert asdict(purged) == asdict(Purged())
     assert await count(nights, "grade") == len(nights.evening.students)
 
@@ -161,6 +161,30 @@ async def test_what_is_sent_lies_in_its_months_partition(nights: Nights) -> None
     await a_settled_quiz(nights)
     assert await count(nights, f"sent_{NOW:%Y_%m}") == len(nights.evening.students) + 1
     assert await count(nights, "sent_default") == 0
+
+
+async def test_what_was_sent_goes_with_its_month_and_no_row_of_it_is_deleted(
+    nights: Nights,
+) -> None:
+    """Retention reads no history day by day, and leaves nothing for a vacuum to clear."""
+    await retention.keep_partitions(nights.pool, NOW - timedelta(days=400), NOW)
+    await a_settled_quiz(nights)
+    rows = len(nights.evening.students) + 1
+    daily = await retention.purge(nights.pool, "lakeside", LATER, LATER, history=False)
+    assert (daily.grades, daily.sent) == (rows - 1, 0)
+    assert await count(nights, "sent") == rows
+
+    dropped = await retention.keep_partitions(nights.pool, NOW + timedelta(days=31), LATER)
+    assert f"sent_{NOW:%Y_%m}" in dropped
+    assert await count(nights, "sent") == 0
+
+
+async def test_what_was_sent_before_there_was_a_partition_is_deleted_row_by_row(
+    nights: Nights,
+) -> None:
+    await a_settled_quiz(nights)
+    daily = await retention.purge(nights.pool, "lakeside", LATER, LATER, history=False)
+    assert (daily.sent, await count(nights, "sent")) == (len(nights.evening.students) + 1, 0)
 
 
 async def test_a_month_that_began_before_its_partition_stays_in_the_default_one(

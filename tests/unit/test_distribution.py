@@ -49,7 +49,7 @@ def test_no_statement_stands_where_it_is_not_looked_for() -> None:
     assert len(found) > 100
     # A loop over tables, a choice of a caller's, a constant put together from others.
     assert sum(1 for one in found if one.where == "districts.remove") == 12
-    assert sum(1 for one in found if one.where == "retention._deleted") == 4
+    assert sum(1 for one in found if one.where == "retention._delete") == 5
     assert any("wanted AS" in one.sql for one in found if one.where == "undecided.items")
 
 
