@@ -28,6 +28,7 @@ from aiokafka.errors import (
 from consumer import events
 from consumer.errors import EventUnreadable, ServiceUnavailable, UsageError
 from consumer.events import QuarantineReason
+from consumer.kafka_reach import why_unreached
 from consumer.kafka_records import read_any_header
 from consumer.log import get_logger
 from consumer.metrics import Metrics
@@ -569,15 +570,11 @@ async def await_recorded(pool: Pool, log_end: LogEnd, wait: timedelta) -> bool:
 
 @asynccontextmanager
 async def _started(consumer: AIOKafkaConsumer, kafka: KafkaSettings) -> AsyncIterator[None]:
-    servers = ",".join(kafka.bootstrap_servers)
     try:
         await consumer.start()
     except (KafkaError, OSError, ValueError) as error:
         await consumer.stop()
-        raise ServiceUnavailable(
-            f"Kafka at {servers} does not answer ({type(error).__name__}); start it or correct"
-            " PASSBACK_KAFKA_BOOTSTRAP_SERVERS."
-        ) from None
+        raise ServiceUnavailable(await why_unreached(kafka, error)) from None
     try:
         yield
     finally:
