@@ -46,8 +46,8 @@ from consumer.store.recording import (
     stored_offsets,
 )
 
-BATCH: Final = 4_000
-"""Records a batch, nearly at most: larger ones are no cheaper for Postgres, and cost memory."""
+BATCH: Final = 2_000
+"""Records a batch, nearly at most: larger ones are hardly cheaper, and cost memory."""
 
 _POLL: Final = 250
 """Records a poll, at most: they are parsed in one go, and everything else waits for that."""
@@ -87,6 +87,8 @@ class Intake:
         self._committed_at = 0.0
         self._gathered = _Gathered()
         self._recording: asyncio.Task[None] | None = None
+        # Whether most of the last batch was stale, as in a replay.
+        self._replaying = False
         # Up to which moment a partition is known to be stored.
         self._reached: dict[TopicPartition, datetime] = {}
         self._stopping = asyncio.Event()
@@ -132,7 +134,7 @@ class Intake:
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_max_wait_ms=50,
-            max_partition_fetch_bytes=1024 * 1024,
+            max_partition_fetch_bytes=256 * 1024,
             session_timeout_ms=_SESSION_MS,
             heartbeat_interval_ms=_SESSION_MS // 10,
             max_poll_interval_ms=300_000,
@@ -217,6 +219,8 @@ class Intake:
 
     async def _record(self, gathered: "_Gathered") -> None:
         recorded = await self._record_or_split(gathered.batch)
+        stale = sum(recorded.stale.values())
+        self._replaying = stale > sum(recorded.recorded.values())
         now = self._now()
         for (topic, partition), offset in gathered.batch.next_offsets.items():
             self._stored[TopicPartition(topic, partition)] = offset
@@ -264,7 +268,7 @@ class Intake:
     async def _record_or_split(self, batch: Batch) -> Recorded:
         """Records the batch; where Postgres refuses a row for good, all but that one."""
         try:
-            return await record(self._pool, batch, self._now())
+            return await record(self._pool, batch, self._now(), ask_first=self._replaying)
         except REFUSED as error:
             if not batch.changes:
                 raise

@@ -57,10 +57,10 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
         yield opened
 
 
-async def record_all(pool: Pool, batches: Sequence[Batch]) -> None:
+async def record_all(pool: Pool, batches: Sequence[Batch], *, ask_first: bool = False) -> None:
     """Records one batch after another."""
     for one in batches:
-        await record(pool, one, NOON)
+        await record(pool, one, NOON, ask_first=ask_first)
 
 
 async def grade_row(pool: Pool, student: str = "s-1") -> dict[str, Any]:
@@ -307,7 +307,7 @@ async def test_how_the_log_is_cut_into_batches_makes_no_difference(
     times = data.draw(st.lists(st.integers(0, 600), min_size=len(said), max_size=len(said)))
     at = data.draw(st.lists(st.integers(1, len(said)), max_size=4))
     rows = []
-    for places in (at, range(len(said) + 1)):
+    for places, ask_first in ((at, data.draw(st.booleans())), (range(len(said) + 1), False)):
         subject = str(uuid4())
         begun = made(subject, 1, 0, 0)
         await record(pool, batch(begun), NOON)
@@ -320,7 +320,7 @@ async def test_how_the_log_is_cut_into_batches_makes_no_difference(
             else made(subject, version, time, offset)
             for offset, (version, time) in enumerate(zip(said, times, strict=True), 1)
         ]
-        await record_all(pool, cut(log, places))
+        await record_all(pool, cut(log, places), ask_first=ask_first)
         table, column = _place_of(begun)
         rows.append(
             await pool.fetch(
@@ -375,6 +375,18 @@ async def test_the_same_batch_twice_changes_nothing(pool: Pool) -> None:
     counted = await record(pool, whole, minute(5))
     assert await everything(pool) == before
     assert set(counted.recorded.values()) == {0}
+
+
+async def test_a_replay_that_asks_first_locks_no_row(pool: Pool) -> None:
+    whole = batch(grade(1, 0, 0, student="s-1"), *(grade(v, v, v) for v in (2, 3)))
+    await record(pool, whole, NOON)
+    before = await pool.fetch("SELECT xmin, xmax, * FROM grade ORDER BY student_id")
+    counted = await record(pool, whole, NOON, ask_first=True)
+    assert await pool.fetch("SELECT xmin, xmax, * FROM grade ORDER BY student_id") == before
+    assert (counted.recorded, counted.stale) == ({"grade-changed": 0}, {"grade-changed": 3})
+    newer = batch(grade(4, 9, 4), grade(1, 0, 0, student="s-1"))
+    counted = await record(pool, newer, NOON, ask_first=True)
+    assert (counted.recorded, counted.stale) == ({"grade-changed": 1}, {"grade-changed": 1})
 
 
 async def test_two_replicas_that_record_the_same_at_once_leave_what_one_leaves(
