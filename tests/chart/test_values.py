@@ -175,7 +175,7 @@ OTHER: dict[str, Any] = {
     "prometheusRule.runbooksUrl": "https://other.example/runbooks",
     "networkPolicy.skyward.except.ipv4": ["10.0.0.0/8"],
     "networkPolicy.skyward.except.ipv6": ["fc00::/7"],
-    "networkPolicy.kafka.ports": [9093],
+    "networkPolicy.kafka.ports": [9092, 9093],
     "networkPolicy.skyward.ports": [8443],
     "topologySpread.whenUnsatisfiable": "DoNotSchedule",
     "extraEnv": [{"name": "MORE", "value": "1"}],
