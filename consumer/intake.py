@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     IllegalStateError,
     KafkaError,
@@ -52,6 +54,7 @@ BATCH: Final = 2_000
 _POLL: Final = 250
 """Records a poll, at most: they are parsed in one go, and everything else waits for that."""
 
+_POLICY: Final = "cleanup.policy"
 _POLL_MS: Final = 500
 _POLL_RECORDING_MS: Final = 10
 _COMMIT_EVERY: Final = 2.0
@@ -502,6 +505,25 @@ class LogEnd:
         """How many partitions each of our topics has; 0 where it does not exist."""
         async with self._client() as client:
             return {t: len(client.partitions_for_topic(t) or ()) for t in self._topics}
+
+    async def cleanup_policies(self) -> dict[str, str | None]:
+        """How Kafka forgets each of our topics; None where it is not ours to know."""
+        admin = AIOKafkaAdminClient(**self._kafka.connection(), client_id="skyward-passback-check")
+        wanted = [
+            ConfigResource(ConfigResourceType.TOPIC, topic, configs={_POLICY: None})
+            for topic in self._topics
+        ]
+        try:
+            await admin.start()
+            described = await admin.describe_configs(wanted)
+        except (KafkaError, OSError):
+            return dict.fromkeys(self._topics)
+        finally:
+            await admin.close()
+        found: dict[str, str | None] = dict.fromkeys(self._topics)
+        for _, _, _, topic, entries in (one for answer in described for one in answer.resources):
+            found[topic] = next((entry[1] for entry in entries if entry[0] == _POLICY), None)
+        return found
 
     async def read(self) -> dict[tuple[str, int], int]:
         """The offset after the last record of each partition."""

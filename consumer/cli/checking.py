@@ -72,12 +72,7 @@ async def _database(settings: Settings) -> tuple[Pool | None, Check]:
     try:
         pool = await connect(url, size=1)
     except UNREACHABLE as error:
-        return None, Check(
-            "database",
-            False,
-            unreachable(url, error),
-            "start Postgres or correct PASSBACK_DATABASE_URL",
-        )
+        return None, _without_service("database", unreachable(url, error))
     return pool, Check("database", True, "Postgres answers")
 
 
@@ -116,22 +111,43 @@ async def _kafka(settings: Settings, known: dict[tuple[str, int], int] | None) -
     try:
         kafka = settings.require_kafka()
         partitions = await LogEnd(kafka).partitions()
-    except (UsageError, ServiceUnavailable) as error:
-        cure = "start Kafka or correct PASSBACK_KAFKA_BOOTSTRAP_SERVERS"
-        return [Check("kafka", False, str(error), cure)]
+        policies = await LogEnd(kafka).cleanup_policies()
+    except UsageError as error:
+        return [Check("kafka", False, str(error), "set PASSBACK_KAFKA_BOOTSTRAP_SERVERS")]
+    except ServiceUnavailable as error:
+        return [_without_service("kafka", str(error))]
     checks = [Check("kafka", True, f"Kafka at {','.join(kafka.bootstrap_servers)} answers")]
-    for topic, count in partitions.items():
-        if count:
-            checks.append(Check(f"topic {topic}", True, f"it has {count} partitions"))
-        else:
-            cure = (
-                "create it (cleanup.policy=compact), grant Describe on it, or correct"
-                " PASSBACK_KAFKA_TOPIC_PREFIX"
-            )
-            checks.append(Check(f"topic {topic}", False, "Kafka has no such topic", cure))
+    checks += [_topic(topic, count, policies[topic]) for topic, count in partitions.items()]
     if known is not None:
         checks.append(_group(kafka, known))
     return checks
+
+
+def _topic(topic: str, partitions: int, policy: str | None) -> Check:
+    name = f"topic {topic}"
+    if not partitions:
+        cure = (
+            "create it (cleanup.policy=compact), grant Describe on it, or correct"
+            " PASSBACK_KAFKA_TOPIC_PREFIX"
+        )
+        return Check(name, False, "Kafka has no such topic", cure)
+    if policy is None:
+        # Whoever may only read is not shown it (DescribeConfigs).
+        return Check(name, True, f"it has {partitions} partitions; how it forgets is not shown")
+    if policy != "compact":
+        return Check(
+            name,
+            False,
+            f"its cleanup.policy={policy} deletes events by age, which nothing brings back",
+            "set cleanup.policy=compact on it, and have upstream publish what is gone",
+        )
+    return Check(name, True, f"it has {partitions} partitions and is compacted")
+
+
+def _without_service(name: str, sentence: str) -> Check:
+    """Of a sentence about a service that is not there: what is wrong, and after it what helps."""
+    because, _, cure = sentence.rstrip(".").partition("; ")
+    return Check(name, False, because, cure)
 
 
 def _group(kafka: KafkaSettings, known: dict[tuple[str, int], int]) -> Check:
