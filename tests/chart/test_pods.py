@@ -427,6 +427,19 @@ def test_the_notes_tell_that_the_network_policy_keeps_the_traces_in() -> None:
         assert "extraEgress" not in notes(silent)
 
 
+def test_the_notes_say_what_to_do_after_a_change_that_the_chart_cannot_see() -> None:
+    one = _told()["NOTES of one-district"]
+    assert "After a change of Secret passback, which the chart cannot see" in one
+    assert "district apply /etc/passback/districts" in one
+    # A vault's new password comes into the Secret by itself, and into no process.
+    hundred = _told()["NOTES of hundred-districts"]
+    assert "After a change of Secret passback-skyward-passback-credentials, which" in hundred
+    assert "district apply /etc/passback/districts" in hundred
+    ten_thousand = _told()["NOTES of ten-thousand-districts"]
+    assert "rollout restart statefulset/" in ten_thousand
+    assert "/etc/passback/districts" not in ten_thousand
+
+
 def test_the_notes_say_where_lag_cutoff_and_dashboards_are_seen() -> None:
     notes = _told()["NOTES of hundred-districts"]
     assert "passback_consumer_lag_records" in notes
