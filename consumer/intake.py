@@ -11,7 +11,7 @@ reading is paused and the group is kept.
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -525,8 +525,25 @@ class LogEnd:
             found[topic] = next((entry[1] for entry in entries if entry[0] == _POLICY), None)
         return found
 
+    @property
+    def topics(self) -> Sequence[str]:
+        """Our topics, with their prefix."""
+        return tuple(self._topics)
+
     async def read(self) -> dict[tuple[str, int], int]:
         """The offset after the last record of each partition."""
+        return await self._offsets(AIOKafkaConsumer.end_offsets)
+
+    async def beginnings(self) -> dict[tuple[str, int], int]:
+        """The offset of the first record that each partition still holds."""
+        return await self._offsets(AIOKafkaConsumer.beginning_offsets)
+
+    async def _offsets(
+        self,
+        ask: Callable[
+            [AIOKafkaConsumer, list[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]
+        ],
+    ) -> dict[tuple[str, int], int]:
         async with self._client() as client:
             for topic in self._topics:
                 if not client.partitions_for_topic(topic):
@@ -539,8 +556,8 @@ class LogEnd:
                 for topic in self._topics
                 for number in client.partitions_for_topic(topic) or ()
             ]
-            ends = await client.end_offsets(wanted)
-            return {(p.topic, p.partition): offset for p, offset in ends.items()}
+            found = await ask(client, wanted)
+            return {(p.topic, p.partition): offset for p, offset in found.items()}
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[AIOKafkaConsumer]:
@@ -577,14 +594,21 @@ async def unrecorded(pool: Pool, log_end: LogEnd, patience: timedelta) -> int | 
 
 
 async def await_recorded(pool: Pool, log_end: LogEnd, wait: timedelta) -> bool:
-    """Waits until the store holds all that Kafka holds now; False where that takes too long."""
+    """Waits until the store holds all that Kafka holds now; False where that takes too long.
+
+    False at once where the store stands behind Kafka's end: that log was made anew, or cut, and
+    what it holds was not read.
+    """
     deadline = time.monotonic() + wait.total_seconds()
+    before = await stored_offsets(pool, log_end.topics)
     try:
         async with asyncio.timeout(wait.total_seconds()):
             wanted = await log_end.read()
     except (ServiceUnavailable, KafkaError, TimeoutError):
         return False
     topics = {topic for topic, _ in wanted}
+    if any(before.get(key, 0) > offset for key, offset in wanted.items()):
+        return False
     while True:
         stored = await stored_offsets(pool, topics)
         if all(stored.get(key, 0) >= offset for key, offset in wanted.items()):
@@ -617,7 +641,8 @@ def _overtaken(error: OffsetOutOfRangeError) -> ServiceUnavailable:
     where = ", ".join(f"{p.topic}[{p.partition}] at {o}" for p, o in error.args[0].items())
     return ServiceUnavailable(
         f"Kafka no longer holds what was to be read next ({where}): retention overtook this group"
-        " or the topic was made anew; see the runbook on replaying from the log."
+        " or the topic was made anew; have upstream publish what is gone, then 'passback events"
+        " read-on' (runbook PassbackConsumerStalled)."
     )
 
 

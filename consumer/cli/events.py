@@ -1,4 +1,4 @@
-"""``events …``: the contract that upstream teams publish by, and a check of what they publish."""
+"""``events …``: the contract that upstream teams publish by, a check of it, and reading on."""
 
 import base64
 import binascii
@@ -13,12 +13,15 @@ import typer
 
 from consumer import __version__
 from consumer.cli.output import emit_json, say, show_table
+from consumer.cli.reading_on import read_on
 from consumer.cli.session import AsJson, now
 from consumer.errors import EventUnreadable, UsageError
 from consumer.event_schemas import asyncapi, data_schemas
 from consumer.events import TOPICS, read
 
 app = typer.Typer(no_args_is_help=True, help="The event contract, and a check of events.")
+
+app.command("read-on")(read_on)
 
 Prefix = Annotated[str, typer.Option(help="What the topics' names begin with.")]
 

@@ -157,6 +157,28 @@ ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset
 WHERE excluded.next_offset > o.next_offset"""
 
 
+async def move_offsets(
+    pool: Pool, moves: Mapping[tuple[str, int], tuple[int, int]]
+) -> set[tuple[str, int]]:
+    """Moves next offsets, also back, each from one to another; returns which still stood there."""
+    rows = await pool.fetch(
+        _MOVED,
+        [topic for topic, _ in moves],
+        [partition for _, partition in moves],
+        [stood_at for stood_at, _ in moves.values()],
+        [reads_from for _, reads_from in moves.values()],
+    )
+    return {(r["topic"], r["partition"]) for r in rows}
+
+
+_MOVED: Final = """
+UPDATE intake_offset AS o SET next_offset = m.reads_from
+FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[])
+    AS m (topic, partition, stood_at, reads_from)
+WHERE o.topic = m.topic AND o.partition = m.partition AND o.next_offset = m.stood_at
+RETURNING o.topic, o.partition"""
+
+
 async def _known_districts(connection: Connection, changes: Sequence[Recordable]) -> frozenset[str]:
     wanted = {c.change.key[0] for c in changes}
     rows = await connection.fetch(

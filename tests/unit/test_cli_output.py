@@ -135,7 +135,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         *(["district", one] for one in ("apply", "list", "show", "pause", "resume", "remove")),
         *(["quarantine", one] for one in ("list", "show", "replay", "discard")),
         *(["secrets", one] for one in ("new-key", "rotate")),
-        *(["events", one] for one in ("schema", "check")),
+        *(["events", one] for one in ("schema", "check", "read-on")),
     ):
         assert main([*words, "--help"]) == 0, words
         assert "Usage: passback" in capsys.readouterr().out
