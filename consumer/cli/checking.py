@@ -4,6 +4,7 @@ A check that needs what failed before it is left out: its cure would be the othe
 """
 
 from consumer.cli.checks import Check
+from consumer.cli.reading_on import ReadOn, gone_from
 from consumer.cli.session import Session
 from consumer.errors import ServiceUnavailable, UsageError
 from consumer.events import TOPICS
@@ -118,9 +119,13 @@ async def _kafka(settings: Settings, known: dict[tuple[str, int], int] | None) -
         return [_without_service("kafka", str(error))]
     checks = [Check("kafka", True, f"Kafka at {','.join(kafka.bootstrap_servers)} answers")]
     checks += [_topic(topic, count, policies[topic]) for topic, count in partitions.items()]
-    if known is not None:
-        checks.append(_group(kafka, known))
-    return checks
+    if known is None:
+        return checks
+    try:
+        gone = await gone_from(LogEnd(kafka), known) if all(partitions.values()) else []
+    except ServiceUnavailable as error:
+        return [*checks, _without_service(f"group {kafka.group_id}", str(error))]
+    return [*checks, _group(kafka, known, gone)]
 
 
 def _topic(topic: str, partitions: int, policy: str | None) -> Check:
@@ -150,8 +155,16 @@ def _without_service(name: str, sentence: str) -> Check:
     return Check(name, False, because, cure)
 
 
-def _group(kafka: KafkaSettings, known: dict[tuple[str, int], int]) -> Check:
+def _group(kafka: KafkaSettings, known: dict[tuple[str, int], int], gone: list[ReadOn]) -> Check:
     name = f"group {kafka.group_id}"
+    if gone:
+        where = ", ".join(f"{one.topic}[{one.partition}] at {one.stood_at}" for one in gone)
+        return Check(
+            name,
+            False,
+            f"Kafka does not hold what it is to read next ({where})",
+            "have upstream publish what is gone, then 'passback events read-on'",
+        )
     if known:
         return Check(name, True, f"it goes on where the store stands, in {len(known)} partitions")
     if kafka.start is not None:

@@ -4,6 +4,7 @@ Offsets never go back by themselves, and intake never passes over what is gone: 
 published it again is for somebody to know.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,7 +13,6 @@ import typer
 from consumer.cli.output import emit_json, show_table
 from consumer.cli.session import AsJson, session_of
 from consumer.intake import LogEnd
-from consumer.settings import KafkaSettings
 from consumer.store.connection import Pool
 from consumer.store.recording import move_offsets, stored_offsets
 
@@ -37,7 +37,9 @@ def read_on(
     kafka = session.settings.require_kafka()
 
     async def work(pool: Pool) -> list[ReadOn]:
-        gone = await _gone(pool, kafka)
+        log_end = LogEnd(kafka)
+        # First what is stored: what Kafka held then it holds now, or it lies before its beginning.
+        gone = await gone_from(log_end, await stored_offsets(pool, log_end.topics))
         if dry_run:
             return gone
         wanted = {(one.topic, one.partition): (one.stood_at, one.reads_from) for one in gone}
@@ -55,10 +57,8 @@ def read_on(
     )
 
 
-async def _gone(pool: Pool, kafka: KafkaSettings) -> list[ReadOn]:
-    log_end = LogEnd(kafka)
-    # First what is stored: what Kafka held at that moment it holds, or lies before its beginning.
-    stored = await stored_offsets(pool, log_end.topics)
+async def gone_from(log_end: LogEnd, stored: Mapping[tuple[str, int], int]) -> list[ReadOn]:
+    """Where Kafka does not hold what is to be read next; ``stored`` are the next offsets."""
     ends, begins = await log_end.read(), await log_end.beginnings()
     return [
         ReadOn(topic, partition, offset, begins[topic, partition])

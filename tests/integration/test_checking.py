@@ -8,6 +8,7 @@ import pytest
 
 from consumer.events import TOPICS
 from consumer.sandbox.kafka import Kafka
+from consumer.store.recording import store_offsets
 from tests.integration.operators import Operator
 
 
@@ -57,6 +58,18 @@ def test_a_topic_that_forgets_by_age_is_found_before_it_has(
         assert not one["passes"]
         assert f"cleanup.policy={policy}" in one["because"]
         assert "cleanup.policy=compact" in one["cure"]
+
+
+def test_a_group_whose_next_record_is_gone_is_told_what_lets_it_read_on(
+    checked: Operator, kafka_broker: Kafka, topic_prefix: str
+) -> None:
+    make(kafka_broker, topic_prefix, "compact")
+    grades = topic_prefix + "grade-changed"
+    checked.store(lambda pool: store_offsets(pool, {(grades, 0): 0, (grades, 1): 70}))
+    group = lines(checked, status=1)["group skyward-passback"]
+    assert f"{grades}[1] at 70" in group["because"]
+    assert f"{grades}[0]" not in group["because"]
+    assert "passback events read-on" in group["cure"]
 
 
 def test_a_kafka_that_is_away_has_one_cure(
