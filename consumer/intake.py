@@ -51,8 +51,11 @@ from consumer.store.recording import (
 BATCH: Final = 2_000
 """Records a batch, nearly at most: larger ones are hardly cheaper, and cost memory."""
 
-_POLL: Final = 250
-"""Records a poll, at most: they are parsed in one go, and everything else waits for that."""
+_POLL: Final = 500
+"""Records a poll, at most."""
+
+_SLICE: Final = 20
+"""Records that are parsed in one go: what Postgres answers meanwhile waits for that."""
 
 _POLICY: Final = "cleanup.policy"
 _POLL_MS: Final = 500
@@ -169,7 +172,7 @@ class Intake:
         self._hear(consumer)
         try:
             if polled:
-                self._read(polled)
+                await self._read(polled)
             await self._record_gathered()
             if not polled and self._recording is None:
                 await self._follow_positions(consumer)
@@ -240,33 +243,38 @@ class Intake:
             at=now,
         )
 
-    def _read(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
+    async def _read(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
         """Reads what was polled into what is gathered."""
         gathered = self._gathered
         if not gathered.records:
             gathered.began = time.perf_counter()
-        batch = gathered.batch
         for partition, records in polled.items():
             topic = self._topics[partition.topic]
             gathered.records += len(records)
             gathered.consumed[topic] = gathered.consumed.get(topic, 0) + len(records)
-            for one in records:
-                recorded_at = _instant(one.timestamp)
-                at = Position(partition.topic, partition.partition, one.offset, recorded_at)
-                # Kafka lets a header's value be null; such a one says nothing.
-                headers = one.headers and [pair for pair in one.headers if pair[1] is not None]
-                raw = Record(one.key, one.value, headers)
-                try:
-                    change = events.read(topic, one.key, one.value, headers, recorded_at)
-                except EventUnreadable as error:
-                    batch.unreadable.append(Unreadable(at, raw, error.reason, error.detail))
-                else:
-                    batch.changes.append(Recordable(change, at, raw))
+            for begin in range(0, len(records), _SLICE):
+                self._read_slice(gathered.batch, topic, records[begin : begin + _SLICE])
+                await asyncio.sleep(0)
             if records:
                 last = records[-1]
-                batch.next_offsets[(partition.topic, partition.partition)] = last.offset + 1
+                next_offsets = gathered.batch.next_offsets
+                next_offsets[partition.topic, partition.partition] = last.offset + 1
                 gathered.reached[partition] = last.timestamp
                 gathered.oldest = min(gathered.oldest, *(one.timestamp for one in records))
+
+    def _read_slice(self, batch: Batch, topic: str, records: Sequence[Any]) -> None:
+        for one in records:
+            recorded_at = _instant(one.timestamp)
+            at = Position(one.topic, one.partition, one.offset, recorded_at)
+            # Kafka lets a header's value be null; such a one says nothing.
+            headers = one.headers and [pair for pair in one.headers if pair[1] is not None]
+            raw = Record(one.key, one.value, headers)
+            try:
+                change = events.read(topic, one.key, one.value, headers, recorded_at)
+            except EventUnreadable as error:
+                batch.unreadable.append(Unreadable(at, raw, error.reason, error.detail))
+            else:
+                batch.changes.append(Recordable(change, at, raw))
 
     async def _record_or_split(self, batch: Batch) -> Recorded:
         """Records the batch; where Postgres refuses a row for good, all but that one."""
