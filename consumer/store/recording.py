@@ -299,9 +299,8 @@ async def _not_stored(connection: Connection, changes: Sequence[Recordable]) -> 
         _lines("/".join(changes[place].change.key) for place, _ in events),
         [version for _, version in events],
         [changes[place].change.changed_at for place, _ in events],
-        [place for place, _ in events],
     )
-    known = frozenset(stored)
+    known = frozenset(events[at - 1][0] for at in stored)
     return [one for place, one in enumerate(changes) if place not in known]
 
 
@@ -309,7 +308,7 @@ async def _not_stored(connection: Connection, changes: Sequence[Recordable]) -> 
 # whatever else this batch or another replica writes.
 _GRADES_STORED: Final = """
 SELECT coalesce(array_agg(n.place), '{}')
-FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::timestamptz[], $4::int[])
+FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::timestamptz[]) WITH ORDINALITY
     AS n (key, version, changed_at, place)
 CROSS JOIN LATERAL (
     SELECT FROM grade g
