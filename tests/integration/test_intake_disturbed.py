@@ -113,9 +113,9 @@ async def test_a_build_that_stores_offsets_ahead_of_their_rows_is_noticed(
     proxy: Proxy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def offsets_first(to: Pool, batch: Batch, now: Any) -> Recorded:
+    async def offsets_first(to: Pool, batch: Batch, now: Any, **how: Any) -> Recorded:
         await store_offsets(to, batch.next_offsets)
-        return await recording.record(to, batch, now)
+        return await recording.record(to, batch, now, **how)
 
     monkeypatch.setattr(intake, "_RETRY_PAUSES", (0.01,))
     monkeypatch.setattr(intake, "record", offsets_first)
