@@ -308,12 +308,17 @@ async def _not_stored(connection: Connection, changes: Sequence[Recordable]) -> 
 # whatever else this batch or another replica writes.
 _GRADES_STORED: Final = """
 SELECT coalesce(array_agg(n.place), '{}')
-FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::timestamptz[]) WITH ORDINALITY
-    AS n (key, version, changed_at, place)
+FROM (
+    SELECT split_part(key, '/', 1) AS district_id, split_part(key, '/', 2) AS assessment_id,
+        split_part(key, '/', 3) AS class_id, split_part(key, '/', 4) AS student_id, version,
+        changed_at, place
+    FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::timestamptz[]) WITH ORDINALITY
+        AS k (key, version, changed_at, place)
+) n
 CROSS JOIN LATERAL (
     SELECT FROM grade g
-    WHERE g.district_id = split_part(n.key, '/', 1) AND g.assessment_id = split_part(n.key, '/', 2)
-        AND g.class_id = split_part(n.key, '/', 3) AND g.student_id = split_part(n.key, '/', 4)
+    WHERE g.district_id = n.district_id AND g.assessment_id = n.assessment_id
+        AND g.class_id = n.class_id AND g.student_id = n.student_id
         AND g.version >= n.version
         AND (g.settled_version >= n.version OR g.pending_since <= n.changed_at)
     OFFSET 0
