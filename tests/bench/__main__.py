@@ -17,7 +17,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import intake, page, replicas, startup
+from tests.bench import flush, intake, night, page, replicas, startup
 from tests.bench.frame import Bench, Figures, machine, make_template, raise_priority, services
 from tests.bench.targets import TARGETS, fallen
 
@@ -25,11 +25,17 @@ PARTS: Final[Mapping[str, Callable[[Bench], Coroutine[Any, Any, Figures]]]] = {
     "startup": startup.measure,
     "intake": intake.measure,
     "replicas": replicas.measure,
+    "flush": flush.measure,
+    "many": flush.measure_many,
+    "night": night.measure,
+    "idle": flush.measure_idle,
+    "memory": flush.measure_memory,
+    "neighbours": flush.measure_neighbours,
 }
 """In the order in which they run."""
 
 QUICK: Final = ("intake",)
-"""The parts of a quick run, those with ratios: together under two minutes on two cores."""
+"""What `make test` measures; other parts by name: make bench-quick PARTS=flush."""
 
 _WRITTEN: Final = Path("bench.json")
 _PAGE: Final = Path("deploy/performance.md")
