@@ -17,7 +17,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import flush, intake, night, page, replicas, startup
+from tests.bench import flush, growth, intake, night, page, replicas, startup
 from tests.bench.frame import Bench, Figures, machine, make_template, raise_priority, services
 from tests.bench.targets import TARGETS, fallen
 
@@ -31,6 +31,7 @@ PARTS: Final[Mapping[str, Callable[[Bench], Coroutine[Any, Any, Figures]]]] = {
     "idle": flush.measure_idle,
     "memory": flush.measure_memory,
     "neighbours": flush.measure_neighbours,
+    "growth": growth.measure,
 }
 """In the order in which they run."""
 
