@@ -597,7 +597,7 @@ async def unrecorded(pool: Pool, log_end: LogEnd, patience: timedelta) -> int | 
             wanted = await log_end.read()
     except (ServiceUnavailable, KafkaError, TimeoutError):
         return None
-    stored = await stored_offsets(pool, {topic for topic, _ in wanted})
+    stored = await stored_offsets(pool, log_end.topics)
     return sum(max(offset - stored.get(key, 0), 0) for key, offset in wanted.items())
 
 
@@ -614,11 +614,10 @@ async def await_recorded(pool: Pool, log_end: LogEnd, wait: timedelta) -> bool:
             wanted = await log_end.read()
     except (ServiceUnavailable, KafkaError, TimeoutError):
         return False
-    topics = {topic for topic, _ in wanted}
     if any(before.get(key, 0) > offset for key, offset in wanted.items()):
         return False
     while True:
-        stored = await stored_offsets(pool, topics)
+        stored = await stored_offsets(pool, log_end.topics)
         if all(stored.get(key, 0) >= offset for key, offset in wanted.items()):
             return True
         if time.monotonic() >= deadline:

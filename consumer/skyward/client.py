@@ -326,17 +326,14 @@ class Skyward:
         url = self._paths.line_item_results(class_id, line_item_id)
         async for page in self._pages("get_results", url, oneroster.read_results, _NOT_THERE):
             for row in page or ():
-                # Not every server filters by the path: look again.
-                if row.active and row.line_item_sourced_id in (None, line_item_id):
+                if _is_of(row, line_item_id):
                     yield row
 
     async def read_results_shown(self, class_id: str, line_item_id: str) -> list[HeldResult] | None:
         """The active results of one line item; None where Skyward does not show them to us."""
         url = self._paths.line_item_results(class_id, line_item_id)
         rows = await self._list("get_results", url, oneroster.read_results, _NOT_FOR_THIS_CLASS)
-        if rows is None:
-            return None
-        return [r for r in rows if r.active and r.line_item_sourced_id in (None, line_item_id)]
+        return None if rows is None else [r for r in rows if _is_of(r, line_item_id)]
 
     async def read_students(self, class_id: str) -> frozenset[str] | None:
         """The active students of one class; None where Skyward does not know the class."""
@@ -592,6 +589,11 @@ class Skyward:
         if reply.status < 500 and reply.status != 429:
             self._limiter.answered(seconds)
         return reply
+
+
+def _is_of(row: HeldResult, line_item_id: str) -> bool:
+    # Not every server filters by the path: look again.
+    return row.active and row.line_item_sourced_id in (None, line_item_id)
 
 
 def _read_terms(body: bytes) -> Page[AcademicSession] | None:
