@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from consumer.daemon import pool_size
+from consumer.settings import Settings
 
 PAGE: Final = Path("deploy/performance.md")
 GUIDE: Final = Path("deploy/README.md")
@@ -80,7 +81,7 @@ def need(districts: int, of: Mapping[str, float], least_pods: int = 2) -> Need:
         daemon_cores=daemon_cores,
         postgres_cores=postgres_cores,
         pods=pods,
-        connections=pods * pool_size(16),
+        connections=pods * pool_size(Settings.model_fields["max_concurrent_districts"].default),
         partitions=12 * math.ceil(pods / 12),
     )
 

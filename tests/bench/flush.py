@@ -6,7 +6,6 @@ they are the best, since a few short rounds have no steady middle. The districts
 behind them: what was read of Skyward then is not read again.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from statistics import median
@@ -19,6 +18,7 @@ from tests.bench.frame import Bench, Figures
 from tests.bench.nights import STUDENTS, apply, due_again, fill
 from tests.bench.processes import Posted, posted_by
 from tests.bench.stub_skyward import stub_skyward
+from tests.bench.written import Written, reported, written
 
 _RESULTS: Final = 40_000
 _ROUNDS: Final = 5
@@ -40,7 +40,7 @@ async def measure(bench: Bench) -> Figures:
     """The whole engine, against the bare transport and against aiohttp's claim, PUT and settle."""
     results = bench.size(_RESULTS)
     rounds: list[dict[str, Posted]] = []
-    written: list[Mapping[str, float]] = []
+    diet: list[Mapping[str, float]] = []
     with stub_skyward() as origin:
         for number in range(bench.rounds(_ROUNDS)):
             posted: dict[str, Posted] = {}
@@ -49,7 +49,8 @@ async def measure(bench: Bench) -> Figures:
                     if contender == "ours":
                         before = await _written(url)
                         posted["ours"] = await posted_by("flush_engine", url, "")
-                        written.append(_of_each(before, await _written(url), results))
+                        grown = (await _written(url)).since(before)
+                        diet.append(_of_each(grown, results))
                     elif contender == "bare":
                         posted["bare"] = await posted_by(
                             "flush_peers", "bare", origin, str(results)
@@ -63,8 +64,8 @@ async def measure(bench: Bench) -> Figures:
     absolute: dict[str, float] = {}
     for contender in _CONTENDERS:
         absolute |= _figures(f"flush_{contender}", [one[contender] for one in rounds])
-    for figure in written[0]:
-        absolute[f"flush_ours_{figure}"] = median(one[figure] for one in written)
+    for figure in diet[0]:
+        absolute[f"flush_ours_{figure}"] = median(one[figure] for one in diet)
     return Figures(
         {
             f"flush_vs_{peer}": _of_rounds(
@@ -143,10 +144,10 @@ async def measure_idle(bench: Bench) -> Figures:
                 first = await posted_by("flush_engine", url, "")
                 assert first.results > 0
                 await due_again(connection)
-                await _reported(connection)
+                await reported(connection)
                 before = await connection.fetchrow(_TOUCHED)
                 idle = await posted_by("flush_engine", url, "")
-                await _reported(connection)
+                await reported(connection)
                 after = await connection.fetchrow(_TOUCHED)
             finally:
                 await connection.close()
@@ -207,43 +208,22 @@ def _figures(name: str, posted: Sequence[Posted]) -> dict[str, float]:
     }
 
 
-async def _written(url: str) -> Mapping[str, float]:
+async def _written(url: str) -> Written:
     connection = await asyncpg.connect(url)
     try:
-        await _reported(connection)
-        row = await connection.fetchrow(_WRITTEN)
+        return await written(connection)
     finally:
         await connection.close()
-    assert row is not None
-    return {name: float(value) for name, value in row.items()}
 
 
-async def _reported(connection: asyncpg.Connection) -> None:
-    """What a backend counted is told when it ends."""
-    while await connection.fetchval(_OTHERS):
-        await asyncio.sleep(0.02)
-
-
-def _of_each(
-    before: Mapping[str, float], after: Mapping[str, float], results: int
-) -> Mapping[str, float]:
-    grown = {name: after[name] - before[name] for name in before}
+def _of_each(grown: Written, results: int) -> Mapping[str, float]:
     return {
-        "wal_bytes_per_result": grown["wal"] / results,
-        "dead_rows_per_result": grown["dead"] / results,
-        "hot_share": grown["hot"] / grown["updated"],
+        "wal_bytes_per_result": grown.wal / results,
+        "dead_rows_per_result": grown.dead / results,
+        "hot_share": grown.hot / grown.updated,
     }
 
 
-_WRITTEN: Final = """
-SELECT pg_current_wal_insert_lsn() - '0/0' AS wal, sum(n_tup_upd + n_tup_del) AS dead,
-    sum(n_tup_upd) FILTER (WHERE relname = 'grade') AS updated,
-    sum(n_tup_hot_upd) FILTER (WHERE relname = 'grade') AS hot
-FROM pg_stat_user_tables"""
-_OTHERS: Final = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
-    AND backend_type = 'client backend'"""
 _TOUCHED: Final = """
 SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del) FILTER (WHERE NOT own), 0)::bigint,
     coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del) FILTER (WHERE own), 0)::bigint

@@ -60,6 +60,24 @@ _ARRAYS: Final = """unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::b
 Row = tuple[Any, ...]
 
 
+def _row(event: Any, record: Any) -> Row:
+    """The columns of a decoded event and its Kafka record."""
+    d = event.data
+    return (
+        d.district_id,
+        d.assessment_id,
+        d.class_id,
+        d.student_id,
+        d.version,
+        d.score,
+        d.completion,
+        d.submission,
+        event.time,
+        record.partition,
+        record.offset,
+    )
+
+
 def newest(rows: Iterable[Row]) -> list[Row]:
     """One row a key, of its highest version, in key order."""
     found: dict[Row, Row] = {}
@@ -119,24 +137,7 @@ async def bare(topic: str, url: str, broker: str) -> None:
                 break
             for partition, records in polled.items():
                 ends[topic, partition.partition] = records[-1].offset + 1
-                for one in records:
-                    event = decode(one.value)
-                    d = event.data
-                    rows.append(
-                        (
-                            d.district_id,
-                            d.assessment_id,
-                            d.class_id,
-                            d.student_id,
-                            d.version,
-                            d.score,
-                            d.completion,
-                            d.submission,
-                            event.time,
-                            one.partition,
-                            one.offset,
-                        )
-                    )
+                rows.extend(_row(decode(one.value), one) for one in records)
         async with connection.transaction():
             await connection.copy_records_to_table("batch", records=newest(rows), columns=_COLUMNS)
             await connection.execute(_UPSERT.format(source="batch n"))
@@ -189,22 +190,7 @@ async def faststream(topic: str, url: str, broker: str) -> None:
         ends: dict[tuple[str, int], int] = {}
         for event, one in zip(events, message.raw_message, strict=True):
             ends[topic, one.partition] = max(ends.get((topic, one.partition), 0), one.offset + 1)
-            d = event.data
-            rows.append(
-                (
-                    d.district_id,
-                    d.assessment_id,
-                    d.class_id,
-                    d.student_id,
-                    d.version,
-                    d.score,
-                    d.completion,
-                    d.submission,
-                    event.time,
-                    one.partition,
-                    one.offset,
-                )
-            )
+            rows.append(_row(event, one))
         async with connection.transaction():
             columns = [list(column) for column in zip(*newest(rows), strict=True)]
             await connection.execute(_UPSERT.format(source=_ARRAYS), *columns)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-import msgspec
 
 from consumer import events
 from consumer.sandbox.otus import ASSESSMENT, GRADE, GROUP, Record
@@ -24,6 +23,7 @@ from consumer.store.connection import connect
 from tests.bench.frame import Bench, Figures
 from tests.bench.nights import CLASSES, STUDENTS, apply
 from tests.bench.reading import PARTITIONS
+from tests.bench.stream import event
 from tests.bench.stub_skyward import stub_skyward
 
 _RESULTS: Final = 100_000
@@ -138,14 +138,4 @@ def _evening(districts: list[str], results: int) -> Iterator[Record]:
 
 def _event(topic: str, at: datetime, key: tuple[str, ...], data: dict[str, Any]) -> Record:
     subject = "/".join(key)
-    event = {
-        "specversion": "1.0",
-        "id": subject,
-        "source": "/otus/gradebook",
-        "type": f"com.otus.{topic}.v1",
-        "subject": subject,
-        "time": at.isoformat(timespec="milliseconds"),
-        "datacontenttype": "application/json",
-        "data": {"district_id": key[0], "version": 1} | data,
-    }
-    return Record(topic, subject, msgspec.json.encode(event), round(at.timestamp() * 1000))
+    return event(topic, subject, subject, {"district_id": key[0], "version": 1} | data, at)

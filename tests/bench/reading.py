@@ -23,7 +23,9 @@ from consumer import events
 from consumer.sandbox.publish import publish
 from consumer.store.connection import connect
 from tests.bench.frame import Bench
+from tests.bench.processes import highest_mib
 from tests.bench.stream import DISTRICTS, district, grades, right_rows
+from tests.bench.written import written
 from tests.recordables import apply
 
 PARTITIONS: Final = 8
@@ -119,47 +121,32 @@ async def _read(
     log = bench.directory / "reader.log"
     connection = await asyncpg.connect(url)
     try:
-        before = await connection.fetchrow(_WRITTEN)
+        before = await written(connection)
         with _running(command, environment, processes, log) as readers:
             try:
                 watched = await _watch(bench, connection, stream, readers, group)
             except AssertionError as error:
                 error.add_note(log.read_text()[-2000:])
                 raise
-        # What a backend counted is told when it ends.
-        while await connection.fetchval(_OTHERS):
-            await asyncio.sleep(_LOOK_EVERY)
-        after = await connection.fetchrow(_WRITTEN)
+        grown = (await written(connection)).since(before)
         found = await connection.fetchrow(_ROWS)
     finally:
         await connection.close()
-    assert before is not None
-    assert after is not None
     assert found is not None
     assert tuple(found) == right_rows(stream.records), f"{command} left wrong rows: {found}"
-    wal, dead, updated, hot = (b - a for a, b in zip(before, after, strict=True))
     per_second, own, postgres, kafka, mib = watched
     return Reading(
         per_second,
         own,
         postgres,
         kafka,
-        float(wal) / stream.records,
-        float(dead) / stream.records,
-        float(hot / updated) if updated else None,
+        grown.wal / stream.records,
+        grown.dead / stream.records,
+        grown.hot / grown.updated if grown.updated else None,
         mib,
     )
 
 
-_WRITTEN: Final = """
-SELECT pg_current_wal_insert_lsn() - '0/0' AS wal, sum(n_tup_upd + n_tup_del) AS dead,
-    sum(n_tup_upd) FILTER (WHERE relname = 'grade') AS updated,
-    sum(n_tup_hot_upd) FILTER (WHERE relname = 'grade') AS hot
-FROM pg_stat_user_tables"""
-_OTHERS: Final = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
-    AND backend_type = 'client backend'"""
 _ROWS: Final = "SELECT count(*), min(version), max(version), sum(score)::bigint FROM grade"
 
 
@@ -206,7 +193,7 @@ async def _watch(
     own, postgres, kafka = (
         (b - a) / counted * 1e6 for a, b in zip(cpu, _cpu(bench, readers), strict=True)
     )
-    mib = max(_highest_mib(one.pid) for one in readers)
+    mib = max(highest_mib(one.pid) for one in readers)
     return counted / (now - begun), own, postgres, kafka, mib
 
 
@@ -241,10 +228,3 @@ def _cpu(bench: Bench, readers: Sequence["subprocess.Popen[bytes]"]) -> tuple[fl
 def _seconds(processes: Sequence[Any]) -> float:
     times = [one.cpu_times() for one in processes]
     return float(sum(one.user + one.system for one in times))
-
-
-def _highest_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise AssertionError(f"/proc/{pid}/status has no VmHWM")

@@ -1,8 +1,8 @@
 """A stream of grades as a busy evening brings it: a tenth comes twice, a tenth late and older."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -61,17 +61,22 @@ def _grade(key: int, version: int) -> Record:
         "completion": "graded",
         "submission": "late" if key % 9 == 0 else "on_time",
     }
-    event = {
+    return event(GRADE, name, f"{name}@{version}", data, at)
+
+
+def event(topic: str, key: str, name: str, data: Mapping[str, Any], at: datetime) -> Record:
+    """A structured event with the id ``name`` about the subject ``key``, changed ``at``."""
+    value = {
         "specversion": "1.0",
-        "id": f"{name}@{version}",
+        "id": name,
         "source": "/otus/gradebook",
-        "type": f"com.otus.{GRADE}.v1",
-        "subject": name,
+        "type": f"com.otus.{topic}.v1",
+        "subject": key,
         "time": at.isoformat(timespec="milliseconds"),
         "datacontenttype": "application/json",
         "data": data,
     }
-    return Record(GRADE, name, msgspec.json.encode(event), round(at.timestamp() * 1000))
+    return Record(topic, key, msgspec.json.encode(value), round(at.timestamp() * 1000))
 
 
 def _points(key: int, version: int) -> int:
