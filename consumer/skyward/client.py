@@ -18,7 +18,7 @@ from yarl import URL
 
 from consumer import oneroster
 from consumer.district import Skyward as Settings
-from consumer.errors import DistrictStopped, LeaseLost
+from consumer.errors import DistrictStopped
 from consumer.gradebook import (
     AcademicSession,
     Kind,
@@ -571,10 +571,8 @@ class Skyward:
             target.with_query(query) if query else target,
             bearer.reading if content is None else bearer.writing,
             content,
+            None if method == "GET" else self._lease_is_over,
         )
-        # At the last moment: a process may have stood still at any await before.
-        if method != "GET" and self._lease_is_over():
-            raise LeaseLost("the lease ended before a write to Skyward began; it was not made")
         started = self._loop.time()
         code = "cancelled"
         try:

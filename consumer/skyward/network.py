@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,13 +18,13 @@ from typing import Any, Final, NamedTuple, Self
 
 import aiohttp
 import httpx
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
 from multidict import CIMultiDict
 from yarl import URL
 
-from consumer.errors import DistrictStopped
+from consumer.errors import DistrictStopped, LeaseLost
 from consumer.gradebook import Reason
 from consumer.skyward.addresses import REFUSED, AllowedAddresses, NetworkRange
 
@@ -183,16 +183,45 @@ class Headers(NamedTuple):
         return cls(httpx.Headers(headers), CIMultiDict(headers))
 
 
+class _Fenced(aiohttp.BytesPayload):
+    """A body that is written only while the lease lasts.
+
+    Between ``write_with_length`` and the socket, the headers' too, aiohttp waits for nothing;
+    before it, it waits for the name, the connection, its TLS and the event loop.
+    """
+
+    def __init__(self, content: bytes, lease_is_over: Callable[[], bool]) -> None:
+        super().__init__(content)
+        self._lease_is_over: Final = lease_is_over
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        if self._lease_is_over():
+            raise LeaseLost("the lease ended before a write to Skyward began; it was not made")
+        await super().write_with_length(writer, content_length)
+
+
 def request_of(
-    method: str, url: httpx.URL, target: URL, headers: Headers, content: bytes | None
+    method: str,
+    url: httpx.URL,
+    target: URL,
+    headers: Headers,
+    content: bytes | None,
+    lease_is_over: Callable[[], bool] | None = None,
 ) -> httpx.Request:
-    """A request for ``Transport``; ``target`` is ``url`` as aiohttp takes it, or lies below it."""
+    """A request for ``Transport``; ``target`` is ``url`` as aiohttp takes it, or lies below it.
+
+    With ``lease_is_over``, which is asked when the connection stands, not a byte goes where it
+    says so, and ``Transport.ask`` raises ``LeaseLost``.
+    """
+    body = content or None if lease_is_over is None else _Fenced(content or b"", lease_is_over)
     return httpx.Request(
         method,
         url,
         headers=headers.httpx,
         stream=httpx.ByteStream(content or b""),
-        extensions={"aiohttp": (target, headers.aiohttp, content or None)},
+        extensions={"aiohttp": (target, headers.aiohttp, body)},
     )
 
 
@@ -237,6 +266,8 @@ class Transport(AiohttpTransport):
                 response = await self.handle_async_request(request)
                 return await _read(response, bound)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            if isinstance(error.__cause__, LeaseLost):
+                raise error.__cause__ from None
             raise _unanswered(error, self._total) from None
 
 
