@@ -38,11 +38,13 @@ from consumer.settings import KafkaSettings
 from consumer.store.connection import REFUSED, UNAVAILABLE, Pool, answers
 from consumer.store.recording import (
     Batch,
+    Folded,
     Position,
     Record,
     Recordable,
     Recorded,
     Unreadable,
+    fold,
     record,
     store_offsets,
     stored_offsets,
@@ -193,6 +195,8 @@ class Intake:
         gathered = self._gathered
         if self._recording is not None:
             if gathered.records >= BATCH:
+                if not self._replaying:
+                    gathered.folded = fold(gathered.batch.changes)
                 await asyncio.wait([self._recording])
             else:
                 await asyncio.sleep(0)
@@ -224,7 +228,7 @@ class Intake:
                 recording.exception()  # taken note of: what ended reading is raised
 
     async def _record(self, gathered: "_Gathered") -> None:
-        recorded = await self._record_or_split(gathered.batch)
+        recorded = await self._record_or_split(gathered.batch, gathered.folded)
         stale = sum(recorded.stale.values())
         self._replaying = stale > sum(recorded.recorded.values())
         now = self._now()
@@ -276,10 +280,12 @@ class Intake:
             else:
                 batch.changes.append(Recordable(change, at, raw))
 
-    async def _record_or_split(self, batch: Batch) -> Recorded:
+    async def _record_or_split(self, batch: Batch, folded: Folded | None = None) -> Recorded:
         """Records the batch; where Postgres refuses a row for good, all but that one."""
         try:
-            return await record(self._pool, batch, self._now(), ask_first=self._replaying)
+            return await record(
+                self._pool, batch, self._now(), folded=folded, ask_first=self._replaying
+            )
         except REFUSED as error:
             if not batch.changes:
                 raise
@@ -474,11 +480,13 @@ class Intake:
 class _Gathered:
     """What was read and is not being recorded yet.
 
+    ``folded`` is the batch's changes made ready while the batch before was being recorded.
     ``reached`` is the timestamp of each partition's last record and ``oldest`` that of the oldest,
     in milliseconds as Kafka has them; ``began`` is when the first came (``perf_counter`` seconds).
     """
 
     batch: Batch = field(default_factory=Batch)
+    folded: Folded | None = None
     records: int = 0
     consumed: dict[str, int] = field(default_factory=dict)
     reached: dict[TopicPartition, int] = field(default_factory=dict)

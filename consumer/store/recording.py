@@ -5,7 +5,7 @@ tombstone carries no version; it counts where it stands later in the log than wh
 Rows go in key order, so that two replicas never wait for each other in a circle.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -82,50 +82,56 @@ class Recorded:
     quarantined: Mapping[str, int]
 
 
-async def record(pool: Pool, batch: Batch, now: datetime, *, ask_first: bool = False) -> Recorded:
+async def record(
+    pool: Pool,
+    batch: Batch,
+    now: datetime,
+    *,
+    folded: "Folded | None" = None,
+    ask_first: bool = False,
+) -> Recorded:
     """Records ``batch`` in one transaction; ``now`` stamps what goes to quarantine.
 
+    ``folded`` is what ``fold`` made of its changes, where there was time to do so before.
     ``ask_first`` changes no outcome: it is faster where most of the grades are stored already,
     and slower where they are not.
     """
     async with pool.acquire() as connection, connection.transaction():
-        return await record_within(connection, batch, now, ask_first=ask_first)
+        return await record_within(connection, batch, now, folded=folded, ask_first=ask_first)
 
 
 async def record_within(
-    connection: Connection, batch: Batch, now: datetime, *, ask_first: bool = False
+    connection: Connection,
+    batch: Batch,
+    now: datetime,
+    *,
+    folded: "Folded | None" = None,
+    ask_first: bool = False,
 ) -> Recorded:
     """The same within the caller's transaction."""
-    known = await _known_districts(connection, batch.changes)
-    unreadable = list(batch.unreadable)
-    by_topic: dict[str, list[Recordable]] = {}
-    for change in batch.changes:
-        if change.change.key[0] in known:
-            by_topic.setdefault(change.change.topic, []).append(change)
-        else:
-            unreadable.append(
-                Unreadable(
-                    change.at,
-                    change.record,
-                    QuarantineReason.UNKNOWN_DISTRICT,
-                    "no district of this id was applied; apply it, then replay this event",
-                )
-            )
-    recorded: dict[str, int] = {}
-    stale = {topic: len(changes) for topic, changes in by_topic.items()}
-    if ask_first and GRADE_CHANGED in by_topic:
-        by_topic[GRADE_CHANGED] = await _not_stored(connection, by_topic[GRADE_CHANGED])
-    for topic, write in _WRITERS:
-        if topic in by_topic:
-            rounds = _rounds(by_topic[topic])
-            recorded[topic] = sum([await write(connection, some) for some in rounds])
-            stale[topic] -= recorded[topic]
+    districts = {one.change.key[0] for one in batch.changes}
+    known = await _known_districts(connection, districts)
+    changes, unreadable = batch.changes, batch.unreadable
+    if districts != known:
+        changes, unreadable = _of_known(batch, known)
+        folded = None
+    stale: dict[str, int] = {}
+    for one in changes:
+        stale[one.change.topic] = stale.get(one.change.topic, 0) + 1
+    if ask_first:
+        changes = await _not_stored(connection, changes)
+        folded = None
+    recorded = dict.fromkeys(stale, 0)
+    for topic, rounds in (fold(changes) if folded is None else folded).items():
+        write = _WRITERS[topic]
+        recorded[topic] = sum([await write(connection, one) for one in rounds])
+        stale[topic] -= recorded[topic]
     if unreadable:
         await _quarantine(connection, unreadable, now)
     await store_offsets(connection, batch.next_offsets)
     reasons: dict[str, int] = {}
-    for one in unreadable:
-        reasons[one.reason] = reasons.get(one.reason, 0) + 1
+    for waits in unreadable:
+        reasons[waits.reason] = reasons.get(waits.reason, 0) + 1
     return Recorded(recorded, stale, reasons)
 
 
@@ -179,14 +185,60 @@ WHERE o.topic = m.topic AND o.partition = m.partition AND o.next_offset = m.stoo
 RETURNING o.topic, o.partition"""
 
 
-async def _known_districts(connection: Connection, changes: Sequence[Recordable]) -> frozenset[str]:
-    wanted = {c.change.key[0] for c in changes}
+async def _known_districts(connection: Connection, wanted: Iterable[str]) -> frozenset[str]:
     rows = await connection.fetch(
         "SELECT district_id FROM district WHERE district_id = ANY($1)"
         " ORDER BY district_id FOR KEY SHARE",
         sorted(wanted),
     )
     return frozenset(r["district_id"] for r in rows)
+
+
+def _of_known(batch: Batch, known: Container[str]) -> tuple[list[Recordable], list[Unreadable]]:
+    """The changes of known districts; what goes to quarantine, those of unknown ones among it."""
+    changes: list[Recordable] = []
+    unreadable = list(batch.unreadable)
+    for one in batch.changes:
+        if one.change.key[0] in known:
+            changes.append(one)
+            continue
+        detail = "no district of this id was applied; apply it, then replay this event"
+        unreadable.append(Unreadable(one.at, one.record, QuarantineReason.UNKNOWN_DISTRICT, detail))
+    return changes, unreadable
+
+
+# -- folding --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Changes of one topic, of which none follows a tombstone of its own key.
+
+    ``newest`` has the newest event of each key, in key order, and ``older`` what these supersede;
+    ``tombstones`` the last one of each key, in key order. ``columns`` is what is written at any
+    rate, as its statement takes it.
+    """
+
+    newest: Sequence[Recordable]
+    older: Sequence[Recordable]
+    tombstones: Sequence[Recordable]
+    columns: Sequence[Any]
+
+
+Folded = Mapping[str, Sequence[Round]]
+"""A batch's changes by topic, in the order in which topics and rounds are written."""
+
+
+def fold(changes: Sequence[Recordable]) -> Folded:
+    """``changes``, in log order, as ``record`` writes them: pure, and half of its own work."""
+    by_topic: dict[str, list[Recordable]] = {}
+    for one in changes:
+        by_topic.setdefault(one.change.topic, []).append(one)
+    return {
+        topic: [_folded(topic, some) for some in _rounds(by_topic[topic])]
+        for topic in _WRITERS
+        if topic in by_topic
+    }
 
 
 def _rounds(changes: Sequence[Recordable]) -> list[list[Recordable]]:
@@ -207,10 +259,7 @@ def _rounds(changes: Sequence[Recordable]) -> list[list[Recordable]]:
     return rounds
 
 
-def _newest(
-    changes: Sequence[Recordable],
-) -> tuple[list[Recordable], list[Recordable], list[Recordable]]:
-    """Per key, in key order: the newest event, the events it supersedes, the last tombstone."""
+def _folded(topic: str, changes: Sequence[Recordable]) -> Round:
     newest: dict[tuple[str, ...], Recordable] = {}
     older: list[Recordable] = []
     tombstones: dict[tuple[str, ...], Recordable] = {}
@@ -229,10 +278,12 @@ def _newest(
             older.append(best)
         else:
             older.append(one)
-    return (
-        [newest[key] for key in sorted(newest)],
+    in_order = [newest[key] for key in sorted(newest)]
+    return Round(
+        in_order,
         older,
         [tombstones[key] for key in sorted(tombstones)],
+        _COLUMNS[topic](in_order if topic != GROUP_CHANGED else changes),
     )
 
 
@@ -243,40 +294,39 @@ def _changed_rows(status: str) -> int:
 # -- grades ---------------------------------------------------------------------------------
 
 
-async def _record_grades(connection: Connection, changes: Sequence[Recordable]) -> int:
-    newest, older, tombstones = _newest(changes)
+async def _record_grades(connection: Connection, one: Round) -> int:
     written = 0
-    if newest:
-        rows = [
-            (one, one.change.data) for one in newest if isinstance(one.change.data, GradeChanged)
-        ]
-        status = await connection.execute(
-            _GRADES,
-            _lines("/".join(one.change.key) for one, _ in rows),
-            [d.version for _, d in rows],
-            _lines("" if d.score is None else str(d.score) for _, d in rows),
-            _lines(d.completion for _, d in rows),
-            _lines(d.submission or "" for _, d in rows),
-            [one.change.changed_at for one, _ in rows],
-            [one.at.partition for one, _ in rows],
-            [one.at.offset for one, _ in rows],
-        )
-        written = _changed_rows(status)
-    if older:
+    if one.newest:
+        written = _changed_rows(await connection.execute(_GRADES, *one.columns))
+    if one.older:
         await connection.execute(
             _GRADES_SINCE,
-            [one.change.key[0] for one in older],
-            [one.change.key[1] for one in older],
-            [one.change.key[2] for one in older],
-            [one.change.key[3] for one in older],
-            [one.change.data.version for one in older if one.change.data is not None],
-            [one.change.changed_at for one in older],
+            [late.change.key[0] for late in one.older],
+            [late.change.key[1] for late in one.older],
+            [late.change.key[2] for late in one.older],
+            [late.change.key[3] for late in one.older],
+            [late.change.data.version for late in one.older if late.change.data is not None],
+            [late.change.changed_at for late in one.older],
         )
-    if tombstones:
+    if one.tombstones:
         written += _changed_rows(
-            await connection.execute(_GRADES_REMOVED, *_tombstone_columns(tombstones, 4))
+            await connection.execute(_GRADES_REMOVED, *_tombstone_columns(one.tombstones, 4))
         )
     return written
+
+
+def _grade_columns(newest: Sequence[Recordable]) -> list[Any]:
+    rows = [(one, one.change.data) for one in newest if isinstance(one.change.data, GradeChanged)]
+    return [
+        _lines("/".join(one.change.key) for one, _ in rows),
+        [d.version for _, d in rows],
+        _lines("" if d.score is None else str(d.score) for _, d in rows),
+        _lines(d.completion for _, d in rows),
+        _lines(d.submission or "" for _, d in rows),
+        [one.change.changed_at for one, _ in rows],
+        [one.at.partition for one, _ in rows],
+        [one.at.offset for one, _ in rows],
+    ]
 
 
 def _lines(texts: Iterable[str]) -> str:
@@ -292,8 +342,10 @@ async def _not_stored(connection: Connection, changes: Sequence[Recordable]) -> 
     events = [
         (place, one.change.data.version)
         for place, one in enumerate(changes)
-        if one.change.data is not None
+        if one.change.topic == GRADE_CHANGED and one.change.data is not None
     ]
+    if not events:
+        return list(changes)
     stored = await connection.fetchval(
         _GRADES_STORED,
         _lines("/".join(changes[place].change.key) for place, _ in events),
@@ -398,42 +450,11 @@ WHERE g.district_id = s.district_id AND g.assessment_id = s.assessment_id
 # -- assessments ----------------------------------------------------------------------------
 
 
-async def _record_assessments(connection: Connection, changes: Sequence[Recordable]) -> int:
-    newest, older, tombstones = _newest(changes)
+async def _record_assessments(connection: Connection, one: Round) -> int:
     written = 0
-    if newest:
-        rows = [
-            (one, one.change.data)
-            for one in newest
-            if isinstance(one.change.data, AssessmentChanged)
-        ]
-        written = _changed_rows(
-            await connection.execute(
-                _ASSESSMENTS,
-                [d.district_id for _, d in rows],
-                [d.assessment_id for _, d in rows],
-                [d.class_id for _, d in rows],
-                [d.version for _, d in rows],
-                [d.title for _, d in rows],
-                [d.type for _, d in rows],
-                [d.format for _, d in rows],
-                [d.grading_scale for _, d in rows],
-                [d.points_possible for _, d in rows],
-                [d.include_in_final_grade for _, d in rows],
-                [d.assigned_by.user_id for _, d in rows],
-                [d.assigned_by.in_sis for _, d in rows],
-                [d.assigned_at for _, d in rows],
-                [d.due_at for _, d in rows],
-                [d.status for _, d in rows],
-                [d.class_sourced_id for _, d in rows],
-                [d.school_sourced_id for _, d in rows],
-                [{a.student_id: a.sourced_id for a in d.assignees} for _, d in rows],
-                [one.change.changed_at for one, _ in rows],
-                [one.at.partition for one, _ in rows],
-                [one.at.offset for one, _ in rows],
-            )
-        )
-    late = older if written == len(newest) else older + newest
+    if one.newest:
+        written = _changed_rows(await connection.execute(_ASSESSMENTS, *one.columns))
+    late = one.older if written == len(one.newest) else [*one.older, *one.newest]
     if late:
         await connection.execute(
             _ASSESSMENTS_SINCE,
@@ -443,11 +464,40 @@ async def _record_assessments(connection: Connection, changes: Sequence[Recordab
             [one.change.data.version for one in late if one.change.data is not None],
             [one.change.changed_at for one in late],
         )
-    if tombstones:
+    if one.tombstones:
         written += _changed_rows(
-            await connection.execute(_ASSESSMENTS_DELETED, *_tombstone_columns(tombstones, 3))
+            await connection.execute(_ASSESSMENTS_DELETED, *_tombstone_columns(one.tombstones, 3))
         )
     return written
+
+
+def _assessment_columns(newest: Sequence[Recordable]) -> list[Any]:
+    rows = [
+        (one, one.change.data) for one in newest if isinstance(one.change.data, AssessmentChanged)
+    ]
+    return [
+        [d.district_id for _, d in rows],
+        [d.assessment_id for _, d in rows],
+        [d.class_id for _, d in rows],
+        [d.version for _, d in rows],
+        [d.title for _, d in rows],
+        [d.type for _, d in rows],
+        [d.format for _, d in rows],
+        [d.grading_scale for _, d in rows],
+        [d.points_possible for _, d in rows],
+        [d.include_in_final_grade for _, d in rows],
+        [d.assigned_by.user_id for _, d in rows],
+        [d.assigned_by.in_sis for _, d in rows],
+        [d.assigned_at for _, d in rows],
+        [d.due_at for _, d in rows],
+        [d.status for _, d in rows],
+        [d.class_sourced_id for _, d in rows],
+        [d.school_sourced_id for _, d in rows],
+        [{a.student_id: a.sourced_id for a in d.assignees} for _, d in rows],
+        [one.change.changed_at for one, _ in rows],
+        [one.at.partition for one, _ in rows],
+        [one.at.offset for one, _ in rows],
+    ]
 
 
 _ASSESSMENTS: Final = """
@@ -507,24 +557,12 @@ WHERE a.district_id = s.district_id AND a.assessment_id = s.assessment_id
 # -- the teacher group ----------------------------------------------------------------------
 
 
-async def _record_group(connection: Connection, changes: Sequence[Recordable]) -> int:
-    joined_or_left = [c for c in changes if isinstance(c.change.data, GroupChanged)]
-    _, _, tombstones = _newest(changes)
+async def _record_group(connection: Connection, one: Round) -> int:
     touched: list[Any] = []
-    if joined_or_left:
-        rows = sorted(joined_or_left, key=lambda one: one.change.key)
-        touched += await connection.fetch(
-            _GROUP,
-            [one.change.key[0] for one in rows],
-            [one.change.key[1] for one in rows],
-            [one.change.data.version for one in rows if isinstance(one.change.data, GroupChanged)],
-            [one.change.data.member for one in rows if isinstance(one.change.data, GroupChanged)],
-            [one.change.changed_at for one in rows],
-            [one.at.partition for one in rows],
-            [one.at.offset for one in rows],
-        )
-    if tombstones:
-        touched += await connection.fetch(_GROUP_LEFT, *_tombstone_columns(tombstones, 2))
+    if one.newest:
+        touched += await connection.fetch(_GROUP, *one.columns)
+    if one.tombstones:
+        touched += await connection.fetch(_GROUP_LEFT, *_tombstone_columns(one.tombstones, 2))
     if touched:
         touched.sort(key=lambda r: (r["district_id"], r["teacher_id"]))
         await connection.execute(
@@ -534,6 +572,22 @@ async def _record_group(connection: Connection, changes: Sequence[Recordable]) -
             [r["changed_at"] for r in touched],
         )
     return len(touched)
+
+
+def _group_columns(changes: Sequence[Recordable]) -> list[Any]:
+    rows = sorted(
+        ((one, d) for one in changes if isinstance(d := one.change.data, GroupChanged)),
+        key=lambda row: row[0].change.key,
+    )
+    return [
+        [one.change.key[0] for one, _ in rows],
+        [one.change.key[1] for one, _ in rows],
+        [d.version for _, d in rows],
+        [d.member for _, d in rows],
+        [one.change.changed_at for one, _ in rows],
+        [one.at.partition for one, _ in rows],
+        [one.at.offset for one, _ in rows],
+    ]
 
 
 _GROUP: Final = """
@@ -576,12 +630,18 @@ def _tombstone_columns(tombstones: Sequence[Recordable], parts: int) -> list[lis
     ]
 
 
-# An assessment is written before the grades that need it, and the group before both.
-_WRITERS: Final = (
-    (GROUP_CHANGED, _record_group),
-    (ASSESSMENT_CHANGED, _record_assessments),
-    (GRADE_CHANGED, _record_grades),
-)
+# In the order of writing: an assessment before the grades that need it, the group before both.
+_WRITERS: Final[Mapping[str, Callable[[Connection, Round], Awaitable[int]]]] = {
+    GROUP_CHANGED: _record_group,
+    ASSESSMENT_CHANGED: _record_assessments,
+    GRADE_CHANGED: _record_grades,
+}
+# Of the group every version is kept, so that a late one is no less than the newest.
+_COLUMNS: Final[Mapping[str, Callable[[Sequence[Recordable]], list[Any]]]] = {
+    GROUP_CHANGED: _group_columns,
+    ASSESSMENT_CHANGED: _assessment_columns,
+    GRADE_CHANGED: _grade_columns,
+}
 
 
 # -- quarantine -----------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from consumer.store.recording import (
     Recordable,
     Recorded,
     Unreadable,
+    fold,
     record,
     store_offsets,
     stored_offsets,
@@ -387,6 +388,31 @@ async def test_a_replay_that_asks_first_locks_no_row(pool: Pool) -> None:
     newer = batch(grade(4, 9, 4), grade(1, 0, 0, student="s-1"))
     counted = await record(pool, newer, NOON, ask_first=True)
     assert (counted.recorded, counted.stale) == ({"grade-changed": 1}, {"grade-changed": 1})
+
+
+@pytest.mark.parametrize("ask_first", [False, True])
+async def test_what_was_folded_before_is_recorded_as_what_was_not(
+    pool: Pool, ask_first: bool
+) -> None:
+    await apply(pool, "hillside")
+    counted = {}
+    for district in ("lakeside", "hillside", "nobodys"):
+        whole = batch(
+            *(grade(v, v, v, district_id=district, score=str(v)) for v in (2, 1, 3)),
+            tombstone(grade(3, 20, 4, district_id=district), 30, 5),
+            grade(4, 40, 6, district_id=district),
+            grade(1, 0, 7, student="s-2", district_id=district),
+        )
+        folded = None if district == "lakeside" else fold(whole.changes)
+        counted[district] = await record(pool, whole, NOON, folded=folded, ask_first=ask_first)
+    assert counted["hillside"] == counted["lakeside"]
+    assert counted["hillside"].recorded == {"grade-changed": 4}
+    assert counted["nobodys"].quarantined == {QuarantineReason.UNKNOWN_DISTRICT: 6}
+    assert counted["nobodys"].recorded == {}
+    rows = await pool.fetch("SELECT * FROM grade ORDER BY district_id DESC, student_id")
+    kept = [{**row, "district_id": None} for row in rows]
+    assert len(kept) == 4
+    assert kept[:2] == kept[2:]
 
 
 async def test_two_replicas_that_record_the_same_at_once_leave_what_one_leaves(
