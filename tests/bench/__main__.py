@@ -35,8 +35,8 @@ PARTS: Final[Mapping[str, Callable[[Bench], Coroutine[Any, Any, Figures]]]] = {
 }
 """In the order in which they run."""
 
-QUICK: Final = ("intake",)
-"""What `make test` measures; other parts by name: make bench-quick PARTS=flush."""
+QUICK: Final = ("intake", "flush", "many", "idle", "neighbours", "growth")
+"""What `make test` measures; other parts by name: make bench-quick PARTS=memory."""
 
 _WRITTEN: Final = Path("bench.json")
 _PAGE: Final = Path("deploy/performance.md")

@@ -1,12 +1,11 @@
 """Pending results on their way to a Skyward that answers as fast as it can, and checks nothing.
 
 Every contender is a process of its own on uvloop, with 20 connections to one stub; the clock runs
-from its first statement to its last. Ratios are medians over alternating rounds; of a quick run
-they are the best, since a few short rounds have no steady middle. The districts' first night is
-behind them: what was read of Skyward then is not read again.
+from its first statement to its last, in alternating rounds. The districts' first night is behind
+them: what was read of Skyward then is not read again.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from statistics import median
 from typing import Final
@@ -30,7 +29,7 @@ _MILLION: Final = 1_000_000
 _QUICK_MILLION: Final = 20_000
 
 _NEIGHBOURS: Final = 50
-_NEIGHBOURS_RESULTS: Final = 50_000
+_NEIGHBOURS_RESULTS: Final = 25_000
 
 _IDLE_RESULTS: Final = 100_000
 _IDLE_DISTRICTS: Final = 20
@@ -68,8 +67,8 @@ async def measure(bench: Bench) -> Figures:
         absolute[f"flush_ours_{figure}"] = median(one[figure] for one in diet)
     return Figures(
         {
-            f"flush_vs_{peer}": _of_rounds(
-                bench, (one["ours"].per_second / one[peer].per_second for one in rounds)
+            f"flush_vs_{peer}": bench.ratio(
+                [one["ours"].per_second for one in rounds], [one[peer].per_second for one in rounds]
             )
             for peer in ("bare", "aiohttp")
         },
@@ -79,19 +78,19 @@ async def measure(bench: Bench) -> Figures:
 
 async def measure_many(bench: Bench) -> Figures:
     """As many results of many districts, to those of one."""
-    results = bench.size(_RESULTS)
-    ratios, many = [], []
+    share = bench.size(_RESULTS) // _MANY // STUDENTS * STUDENTS
+    districts = {f"many-{number:02d}": share for number in range(_MANY)}
+    one: list[Posted] = []
+    many: list[Posted] = []
     with stub_skyward() as origin:
-        for _ in range(_long_rounds(bench)):
-            share = results // _MANY // STUDENTS * STUDENTS
-            districts = {f"many-{number:02d}": share for number in range(_MANY)}
+        for _ in range(bench.rounds(_LONG_ROUNDS)):
             async with _districts(bench, origin, districts) as url:
                 many.append(await posted_by("flush_engine", url, ""))
             async with _districts(bench, origin, {"one": share * _MANY}) as url:
-                one = await posted_by("flush_engine", url, "")
-            assert many[-1].results == one.results == share * _MANY, (many[-1], one)
-            ratios.append(many[-1].per_second / one.per_second)
-    return Figures({"flush_many_vs_one": _of_rounds(bench, ratios)}, _figures("flush_many", many))
+                one.append(await posted_by("flush_engine", url, ""))
+    assert {posted.results for posted in one + many} == {share * _MANY}, (one, many)
+    ratio = bench.ratio([m.per_second for m in many], [o.per_second for o in one])
+    return Figures({"flush_many_vs_one": ratio}, _figures("flush_many", many))
 
 
 async def measure_memory(bench: Bench) -> Figures:
@@ -108,22 +107,24 @@ async def measure_neighbours(bench: Bench) -> Figures:
     """When 48 districts are done beside a dead and a throttling one, to beside two good ones."""
     share = max(1, bench.size(_NEIGHBOURS_RESULTS) // _NEIGHBOURS // STUDENTS) * STUDENTS
     good = {f"good-{number:02d}": share for number in range(_NEIGHBOURS - 2)}
-    seconds: dict[str, list[float]] = {"with": [], "without": []}
+    posted: dict[str, list[Posted]] = {"with": [], "without": []}
     with stub_skyward() as origin:
-        for _ in range(_long_rounds(bench)):
+        for _ in range(bench.rounds(_LONG_ROUNDS)):
             for beside, behaviours in (("with", ("dead", "throttling")), ("without", ("ok", "ok"))):
                 # Theirs begin before the others'.
                 others = {f"a-{n}-{how}": share for n, how in enumerate(behaviours)}
                 async with _districts(
                     bench, origin, others | good, dict(zip(others, behaviours, strict=True))
                 ) as url:
-                    posted = await posted_by("flush_engine", url, "good-")
-                assert posted.results == share * len(good)
-                seconds[beside].append(posted.seconds)
-    middle = min if bench.quick else median
+                    posted[beside].append(await posted_by("flush_engine", url, "good-"))
+                assert posted[beside][-1].results == share * len(good)
+    rates = {beside: [one.per_second for one in those] for beside, those in posted.items()}
     return Figures(
-        {"neighbours": middle(seconds["with"]) / middle(seconds["without"])},
-        {f"neighbours_{beside}_s": median(those) for beside, those in seconds.items()},
+        {"neighbours": bench.ratio(rates["without"], rates["with"])},
+        {
+            f"neighbours_{beside}_s": median(one.seconds for one in those)
+            for beside, those in posted.items()
+        },
     )
 
 
@@ -190,14 +191,6 @@ async def _districts(
             await pool.execute("VACUUM (ANALYZE) assessment")
             await pool.execute("CHECKPOINT")
         yield url
-
-
-def _long_rounds(bench: Bench) -> int:
-    return 1 if bench.quick else _LONG_ROUNDS
-
-
-def _of_rounds(bench: Bench, ratios: Iterable[float]) -> float:
-    return max(ratios) if bench.quick else median(ratios)
 
 
 def _figures(name: str, posted: Sequence[Posted]) -> dict[str, float]:

@@ -5,10 +5,11 @@ import platform
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import asyncpg
@@ -22,6 +23,7 @@ from consumer.store.migrate import migrate
 
 _TEMPLATE: Final = "bench_template"
 _QUICK: Final = 10
+_QUICK_ROUNDS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,17 @@ class Bench:
         return full // _QUICK if self.quick else full
 
     def rounds(self, full: int) -> int:
-        """How many alternating rounds: ``full``, or three at the most in a quick run."""
-        return min(full, 3) if self.quick else full
+        """How many alternating rounds: ``full``, or two in a quick run."""
+        return min(full, _QUICK_ROUNDS) if self.quick else full
+
+    def ratio(self, ones: Sequence[float], others: Sequence[float]) -> float:
+        """Of two sides' rates, round by round: the median ratio, so that what the machine does
+        meanwhile it does to both. Of a quick run, whose few short rounds have no steady middle, the
+        ratio of each side's best: what disturbs a round only slows it.
+        """
+        if self.quick:
+            return max(ones) / max(others)
+        return median(one / other for one, other in zip(ones, others, strict=True))
 
     def daemon_environment(self, url: str, topic_prefix: str, group: str) -> dict[str, str]:
         """The environment of a ``passback run`` of that group; any free port, cutoffs far away."""

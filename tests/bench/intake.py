@@ -26,10 +26,7 @@ _RATIOS = (
 
 
 async def measure(bench: Bench) -> Figures:
-    """Ratios are medians over rounds: what the machine does meanwhile, it does to all readers.
-
-    Of a quick run they are the best, since three short rounds have no steady middle.
-    """
+    """Events a second of each reader, in alternating rounds."""
     stream = await published(bench, "intake.", bench.size(_RECORDS))
     rounds: list[dict[str, Reading]] = []
     for number in range(bench.rounds(_ROUNDS)):
@@ -37,7 +34,6 @@ async def measure(bench: Bench) -> Figures:
         for reader in _READERS if number % 2 else reversed(_READERS):
             readings |= await _read(bench, reader, stream)
         rounds.append(readings)
-    of_rounds = max if bench.quick else median
     absolute: dict[str, float] = {}
     for reader in rounds[0]:
         absolute |= _figures(
@@ -45,7 +41,9 @@ async def measure(bench: Bench) -> Figures:
         )
     return Figures(
         {
-            ratio: of_rounds(r[one].per_second / r[other].per_second for r in rounds)
+            ratio: bench.ratio(
+                [r[one].per_second for r in rounds], [r[other].per_second for r in rounds]
+            )
             for ratio, one, other in _RATIOS
         },
         absolute,

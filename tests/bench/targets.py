@@ -32,6 +32,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "flush_many_vs_one": Target(1.0, True, "results/s of many districts, to one"),
     "memory_mib_1m": Target(200, False, "MiB RSS at most, a night of a million pending"),
     "growth_10m_vs_100k": Target(1.2, False, "time a result, 10 M settled rows to 100 k"),
+    "growth_rows_read": Target(1.2, False, "rows Postgres reads a result, 10 M settled to 100 k"),
     "neighbours": Target(1.1, False, "the others' end with a bad district, to without"),
     "replay_vs_intake": Target(1.5, True, "events/s when nothing changes, to first intake"),
     "idle_rows_touched": Target(0, False, "rows written in a night with nothing to do"),

@@ -1,4 +1,4 @@
-"""What a database has written so far, by Postgres' own counters."""
+"""What a database has written and read so far, by Postgres' own counters."""
 
 import asyncio
 from dataclasses import astuple, dataclass
@@ -11,12 +11,15 @@ _LOOK_EVERY: Final = 0.02
 
 @dataclass(frozen=True)
 class Written:
-    """``wal`` in bytes, and rows: dead ones, and of the grades those updated and updated HOT."""
+    """``wal`` in bytes, and rows: dead ones, of the grades those updated and updated HOT, and what
+    scans gave, of tables and of indexes.
+    """
 
     wal: float
     dead: float
     updated: float
     hot: float
+    read: float
 
     def since(self, before: "Written") -> "Written":
         """What came after ``before``."""
@@ -40,7 +43,8 @@ async def reported(connection: asyncpg.Connection) -> None:
 _WRITTEN: Final = """
 SELECT pg_current_wal_insert_lsn() - '0/0' AS wal, sum(n_tup_upd + n_tup_del) AS dead,
     sum(n_tup_upd) FILTER (WHERE relname = 'grade') AS updated,
-    sum(n_tup_hot_upd) FILTER (WHERE relname = 'grade') AS hot
+    sum(n_tup_hot_upd) FILTER (WHERE relname = 'grade') AS hot,
+    sum(seq_tup_read) + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes) AS read
 FROM pg_stat_user_tables"""
 _OTHERS: Final = """
 SELECT count(*) FROM pg_stat_activity

@@ -21,6 +21,7 @@ def test_bench_json_has_these_keys_whatever_was_measured() -> None:
         "flush_many_vs_one",
         "memory_mib_1m",
         "growth_10m_vs_100k",
+        "growth_rows_read",
         "neighbours",
         "replay_vs_intake",
         "idle_rows_touched",
