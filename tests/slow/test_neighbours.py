@@ -40,6 +40,10 @@ async def test_one_bad_district_among_fifty(
         assert {len(held) for held in whole.values()} == {9}
         bad, slowest, lost, doubled = fifty.standing[BAD], 0.0, 0, 0
         for name, (fault, settings) in DISORDERS.items():
+            # A calm night beside each bad one: what else this machine does disturbs both.
+            await fifty.again()
+            await fifty.night()
+            calm = max(calm, *fifty.ended.values())
             await fifty.again()
             if fault:
                 bad.fault(**fault)
@@ -62,7 +66,7 @@ async def test_one_bad_district_among_fifty(
                 doubled,
                 0,
                 None,
-                f"the others' last ended after {slowest:.1f} s, on a calm night after {calm:.1f} s;"
+                f"the others' last ended after {slowest:.1f} s, on calm nights after {calm:.1f} s;"
                 " on a connection that all share, they wait for the bad one",
             )
         )
