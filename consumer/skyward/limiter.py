@@ -1,6 +1,8 @@
 """How many requests of one district are under way: additive increase, halved on trouble.
 
-Starts at two, because Skyward's limits are unknown. All times are the event loop's.
+Starts at two, because Skyward's limits are unknown. Where a Skyward answers no faster however many
+ask, latency grows with what is under way: at twice the lowest that it ever was, half as many keep
+it as busy. All times are the event loop's.
 """
 
 import asyncio
@@ -10,9 +12,13 @@ from typing import Final
 
 _START: Final = 2
 _SMOOTHING: Final = 0.1
-_DRIFT: Final = 1.002
-_RISEN: Final = 4.0
+_WINDOW: Final = 50
+"""So many answers tell a latency: of fewer, the lowest ever is a matter of luck."""
+
+_RISEN: Final = 2.0
 _RISEN_SECONDS: Final = 0.25
+_RELIEF: Final = 0.75
+"""What is left of a latency at the most, where half as many requests helped."""
 
 
 class Limiter:
@@ -27,8 +33,13 @@ class Limiter:
         self._paused_until = 0.0
         self._opened: Final = asyncio.Event()
         self._latency = 0.0
-        self._floor = 0.0
         self._halved_at = 0.0
+        # Answers of this window, and before them those to what was sent before the last halving.
+        self._answers, self._seconds = 0, 0.0
+        self._passed_over = 0
+        # The lowest latency of a window; and that of the last one, where it led to a halving.
+        self._floor = 0.0
+        self._burdened: float | None = None
 
     @property
     def limit(self) -> int:
@@ -61,19 +72,42 @@ class Limiter:
     def answered(self, seconds: float) -> None:
         """An answer came that asks for no restraint, after so long."""
         self._latency += _SMOOTHING * (seconds - self._latency) if self._latency else seconds
-        self._floor = min(self._floor * _DRIFT, self._latency) if self._floor else self._latency
-        if self._latency > max(_RISEN * self._floor, self._floor + _RISEN_SECONDS):
-            self.strained()
-        elif self._limit < self._ceiling:
+        if self._passed_over:
+            self._passed_over -= 1
+        else:
+            self._answers += 1
+            self._seconds += seconds
+            if self._answers == _WINDOW:
+                self._judge(self._seconds / _WINDOW)
+        # After a halving nothing is added until it is seen what it brought.
+        if self._limit < self._ceiling and self._burdened is None:
             self._limit = min(self._limit + 1 / self._limit, self._ceiling)
             self._wake()
 
+    def _judge(self, latency: float) -> None:
+        """Halves where the window's latency has risen, unless a halving did not help before."""
+        self._answers, self._seconds = 0, 0.0
+        burdened, self._burdened = self._burdened, None
+        if not self._floor or latency < self._floor:
+            self._floor = latency
+        elif latency > max(_RISEN * self._floor, self._floor + _RISEN_SECONDS):
+            in_vain = burdened is not None and latency > _RELIEF * burdened
+            if in_vain or self._limit < _START + 1:
+                self._floor = latency  # not our requests make it slow: it is slower than it was
+            else:
+                self._halve()
+                self._burdened = latency
+
     def strained(self) -> None:
         """The server is overburdened: halve, but once for all that was under way then."""
-        now = self._loop.time()
-        if now >= self._halved_at + self._latency:
-            self._limit = max(1.0, self._limit / 2)
-            self._halved_at = now
+        if self._loop.time() >= self._halved_at + self._latency:
+            self._halve()
+
+    def _halve(self) -> None:
+        self._limit = max(1.0, self._limit / 2)
+        self._halved_at = self._loop.time()
+        self._passed_over = self._under_way
+        self._answers, self._seconds = 0, 0.0
 
     def pause(self, seconds: float) -> float:
         """Nothing of this district starts within the next seconds; returns what that adds."""

@@ -709,6 +709,21 @@ async def test_the_pace_rises_to_the_ceiling_and_halves_when_throttled() -> None
         assert run.skyward.concurrency == 3
 
 
+async def test_the_pace_halves_when_answers_take_longer() -> None:
+    seconds = 0.002
+
+    async def answer(request: web.BaseRequest, received: bytes) -> web.StreamResponse:
+        await asyncio.sleep(seconds)
+        return web.Response(status=201)
+
+    async with serving(answer) as server, connected(server, max_concurrency=12) as run:
+        await asyncio.gather(*(run.skyward.put_result(RESULT) for _ in range(150)))
+        assert run.skyward.concurrency == 12
+        seconds = 0.3
+        await asyncio.gather(*(run.skyward.put_result(RESULT) for _ in range(70)))
+        assert run.skyward.concurrency == 6
+
+
 async def test_a_cancelled_request_gives_its_place_back() -> None:
     async with serving(hang) as server, connected(server, max_concurrency=1) as run:
         writes = [asyncio.create_task(run.skyward.put_result(RESULT)) for _ in range(3)]
