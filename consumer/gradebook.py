@@ -2,7 +2,9 @@
 Skyward is told; a *decision* is ours, an *outcome* is theirs.
 
 Frozen values without I/O. Instants are aware datetimes in UTC unless a field says
-otherwise; scores are ``Decimal``, never binary floats.
+otherwise; scores are ``Decimal``, never binary floats. What is made for each grade is a msgspec
+Struct, which is made ten times as fast as a frozen dataclass; none is part of a cycle, so the
+garbage collector need not look at them (``gc=False``).
 """
 
 from collections.abc import Mapping
@@ -10,8 +12,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from hashlib import sha1
 from typing import Final, NamedTuple, Self
 from uuid import NAMESPACE_URL, uuid5
+
+from msgspec import Struct
 
 
 class Kind(StrEnum):
@@ -203,8 +208,7 @@ class Assessment:
     changed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Grade:
+class Grade(Struct, frozen=True, gc=False):
     """The newest that Otus says of one student's grade.
 
     ``version`` is None where no grade event ever came: only the clock asks about such a one.
@@ -232,8 +236,7 @@ class Membership:
     joined_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True, gc=False):
     """What Skyward acknowledged of a grade last; absent means it was never told."""
 
     score: Decimal | None
@@ -241,8 +244,7 @@ class Sent:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class LineItem:
+class LineItem(Struct, frozen=True, gc=False):
     """OneRoster's lineItem as we send it.
 
     ``assign_date`` and ``due_date`` are aware in the district's own zone: Skyward reads the
@@ -261,8 +263,7 @@ class LineItem:
     modified_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True, gc=False):
     """OneRoster's result as we send it. ``score`` is None only when exempt.
 
     ``score_date`` is aware in the district's own zone.
@@ -289,8 +290,7 @@ class AcademicSession:
     parent: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True, gc=False):
     """What we make of one grade.
 
     For ``post``: the value, and ``send`` is False where Skyward holds exactly that already.
@@ -316,8 +316,7 @@ class Scope(StrEnum):
     DISTRICT = "district"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True, gc=False):
     """What became of one request that writes.
 
     ``kind`` is post, reject or defer. ``detail`` is in our own words: Skyward's may hold a
@@ -360,20 +359,29 @@ class RunReport:
     stopped_by: str | None = None
 
 
-_IDS: Final = uuid5(NAMESPACE_URL, "https://passback.otus/ids")
+_IDS: Final = uuid5(NAMESPACE_URL, "https://passback.otus/ids").bytes
 
 
 def line_item_id(district_id: str, key: ItemKey) -> str:
     """The sourcedId of a line item: from Otus' ids alone, so that a repeated PUT is harmless."""
-    return str(uuid5(_IDS, f"lineItem/{district_id}/{key.assessment_id}/{key.class_id}"))
+    return _id(f"lineItem/{district_id}/{key.assessment_id}/{key.class_id}")
 
 
 def result_id(district_id: str, key: GradeKey) -> str:
     """The sourcedId of a result: from Otus' ids alone, so that a repeated PUT is harmless."""
-    return str(uuid5(_IDS, f"result/{district_id}/{'/'.join(key)}"))
+    return _id(f"result/{district_id}/{'/'.join(key)}")
 
 
 def probe_ids(district_id: str, class_sourced_id: str) -> tuple[str, str]:
     """The sourcedIds of a class's test line item and its result; no assessment has them."""
     where = f"{district_id}/{class_sourced_id}"
-    return str(uuid5(_IDS, f"probe/lineItem/{where}")), str(uuid5(_IDS, f"probe/result/{where}"))
+    return _id(f"probe/lineItem/{where}"), _id(f"probe/result/{where}")
+
+
+def _id(name: str) -> str:
+    """``str(uuid5(namespace, name))``, without the class UUID, which takes three times as long."""
+    digest = bytearray(sha1(_IDS + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -15,6 +15,8 @@ from enum import StrEnum
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct
+
 from consumer.district import AssignPlusDays, District
 from consumer.gradebook import (
     NO_EVENT,
@@ -116,8 +118,7 @@ class Frame:
         return self.failed_at == _PASSED
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True, gc=False):
     """One grade of a framed item.
 
     ``sent`` is what Skyward acknowledged last; ``quarantined``: an unreadable event with this

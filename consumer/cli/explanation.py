@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from msgspec import structs
+
 from consumer.cli.guidance import GUIDANCE
 from consumer.cli.output import local
 from consumer.cli.session import now
@@ -228,7 +230,7 @@ def _verdicts(
 def _but_for_skyward(rule: Rule, case: Case) -> str | None:
     """Why the rule would fail if the line item did not stand in Skyward already."""
     item = replace(case.frame.item, in_skyward=False)
-    return rule.check(replace(case, frame=replace(case.frame, item=item)))
+    return rule.check(structs.replace(case, frame=replace(case.frame, item=item)))
 
 
 def _verdict(rule: Rule, failure: str | None, but_for: str | None, *, was_read: bool) -> Verdict:

@@ -6,8 +6,9 @@ so that it says what the run will do.
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from consumer.flush.night import Decided, Night, Page, Portion
 from consumer.gradebook import Decision, Kind, Reason, ScoreStatus, Sent, result_id

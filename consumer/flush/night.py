@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from msgspec import Struct
+
 from consumer.district import District
 from consumer.gradebook import (
     AcademicSession,
@@ -45,8 +47,7 @@ _NOT_A_MEMBER: Final = Membership(False, None)
 _CLASSES_ONE_BY_ONE: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True, gc=False):
     """A grade and what was decided about it."""
 
     grade: UndecidedGrade
@@ -59,8 +60,7 @@ class Decided:
         return before != (self.decision.kind, self.decision.reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Portion:
+class Portion(Struct, frozen=True, gc=False):
     """Some of an item's grades, decided; an item of many grades comes in several portions.
 
     ``last``: the item was looked at whole and nothing of it follows.
@@ -137,13 +137,14 @@ class Night:
         """Takes in the breaker's verdict."""
         self.tonight = replace(self.tonight, zeros_held=held)
 
-    async def pages(self, *, due_only: bool = False) -> AsyncIterator[Page]:
+    async def pages(self, *, zeros_only: bool = False) -> AsyncIterator[Page]:
         """Everything undecided at the cutoff, page by page in key order.
 
-        ``due_only``: only items whose due moment has passed, where a zero could arise.
+        ``zeros_only``: only what could become a zero: of the items whose due moment has passed,
+        the grades that are not graded.
         """
         district = self.district
-        async for page in self._items(due_only):
+        async for page in self._items(zeros_only):
             # Read after the page: what comes later changes the revision that settling expects.
             self._memberships = await districts.memberships(self._pool, district)
             self._quarantined = await undecided.quarantined_subjects(self._pool, district.district)
@@ -154,13 +155,17 @@ class Night:
                 if i.whole or i.posted is not None or i.assessment is None or i.decide_from is None
             ]
             await self.read_classes(i.assessment.class_sourced_id for i in now if i.assessment)
-            yield Page([i.key for i in now], self._portions(now))
+            yield Page([i.key for i in now], self._portions(now, zeros_only))
 
-    async def _portions(self, page: list[UndecidedItem]) -> AsyncIterator[Portion]:
+    async def _portions(
+        self, page: list[UndecidedItem], zeros_only: bool
+    ) -> AsyncIterator[Portion]:
         framed = {i.key: frame(self.item(i)) for i in page}
         items = {i.key: i for i in page}
         cutoff = self.tonight.cutoff_at
-        async for grades in undecided.grades(self._pool, self.district.district, page, cutoff):
+        async for grades in undecided.grades(
+            self._pool, self.district.district, page, cutoff, ungraded_only=zeros_only
+        ):
             for key, some in _by_item(grades):
                 yield self._decided(items[key], framed[key], some)
         asked = [
@@ -263,7 +268,7 @@ async def trips_breaker(night: Night) -> bool:
     if zeros.max_share >= 1:
         return False
     count = assignees = 0
-    async for page in night.pages(due_only=True):
+    async for page in night.pages(zeros_only=True):
         counted: set[ItemKey] = set()
         async for portion in page:
             fresh = sum(1 for d in portion.grades if _is_fresh_zero(d))

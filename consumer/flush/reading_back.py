@@ -8,10 +8,12 @@ store nothing, so of each batch one result is read back, and all of it where tha
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum, auto
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from consumer.errors import DistrictStopped
 from consumer.gradebook import GradeKey, Kind, Outcome, Reason, Result, Scope, ScoreStatus
@@ -54,8 +56,7 @@ class _Look(Enum):
     UNKNOWN = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
+class Acknowledged(Struct, frozen=True, gc=False):
     """A result that Skyward acknowledged, under the sourcedId that it goes by there."""
 
     result: Result
@@ -93,7 +94,7 @@ class ReadBack:
         self, key: GradeKey, sending: Acknowledged, put: Callable[[], Awaitable[Outcome]]
     ) -> Outcome:
         """Sends one result; alone and read back at once while it is not known how they arrive."""
-        if not (self._enabled and sending.is_telling and self._goes_alone()):
+        if not (self._enabled and self._goes_alone() and sending.is_telling):
             return self._note(key, sending, await put())
         async with self._alone:
             if self._is_altered:

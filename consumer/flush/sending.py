@@ -11,9 +11,12 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from consumer.errors import DistrictStopped
 from consumer.flush.night import Decided, Night, Page, Portion
@@ -69,8 +72,7 @@ class _Acknowledged:
     failure: Outcome | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Posting:
+class _Posting(Struct, frozen=True, gc=False):
     """One grade on its way, and the body that goes."""
 
     decided: Decided

@@ -9,11 +9,11 @@ import random
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime
 from typing import Final, TypeVar
 
 import httpx
+from msgspec.structs import replace
 from yarl import URL
 
 from consumer import oneroster

@@ -10,6 +10,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from msgspec import Struct
+
 from consumer.gradebook import (
     NO_EVENT,
     REASONS,
@@ -70,8 +72,7 @@ class UndecidedItem:
     purged: bool
 
 
-@dataclass(frozen=True, slots=True)
-class UndecidedGrade:
+class UndecidedGrade(Struct, frozen=True, gc=False):
     """One grade with what was decided and sent so far.
 
     ``revision`` is None where there is no row: an assignee of whom no event ever came.
@@ -272,12 +273,19 @@ WITH wanted AS (
 
 
 async def grades(
-    pool: Pool, district_id: str, page: Sequence[UndecidedItem], cutoff: datetime
+    pool: Pool,
+    district_id: str,
+    page: Sequence[UndecidedItem],
+    cutoff: datetime,
+    *,
+    ungraded_only: bool = False,
 ) -> AsyncIterator[list[UndecidedGrade]]:
     """The grades to decide of a page of items, in key order, at most ``GRADES`` at a time.
 
     Of an item that is looked at whole: all but those that changed after the cutoff.
+    ``ungraded_only``: only those of which a zero could be made.
     """
+    graded = not ungraded_only
     for whole, statement in ((False, _WAITING), (True, _ALL)):
         keys = [i.key for i in page if i.whole is whole]
         if not keys:
@@ -292,6 +300,7 @@ async def grades(
                 cutoff,
                 *after,
                 GRADES,
+                graded,
             )
             if rows:
                 found = [read_grade(row) for row in rows]
@@ -312,7 +321,8 @@ SELECT {GRADE_COLUMNS}
 FROM unnest($2::text[], $3::text[]) AS i (assessment_id, class_id)
 JOIN grade g ON g.district_id = $1 AND g.assessment_id = i.assessment_id
     AND g.class_id = i.class_id
-WHERE (g.assessment_id, g.class_id, g.student_id) > ($5, $6, $7) AND """
+WHERE (g.assessment_id, g.class_id, g.student_id) > ($5, $6, $7)
+    AND ($9 OR g.completion <> 'graded') AND """
 _GRADE_ORDER: Final = " ORDER BY g.assessment_id, g.class_id, g.student_id LIMIT $8"
 _WAITING: Final = _GRADES + "g.decide_from <= $4" + _GRADE_ORDER
 _ALL: Final = _GRADES + "(g.decide_from IS NULL OR g.decide_from <= $4)" + _GRADE_ORDER

@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from aiohttp import web
+from msgspec import structs
 
 from consumer.district import Skyward as Settings
 from consumer.errors import DistrictStopped
@@ -248,8 +249,8 @@ async def test_a_body_arrives_under_its_percent_encoded_id(version: str, form: s
         connected(server, oneroster_version=version, wire_form=form) as run,
     ):
         for sourced_id in odd:
-            await run.skyward.put_result(replace(RESULT, sourced_id=sourced_id))
-            await run.skyward.put_line_item(replace(ITEM, sourced_id=sourced_id))
+            await run.skyward.put_result(structs.replace(RESULT, sourced_id=sourced_id))
+            await run.skyward.put_line_item(structs.replace(ITEM, sourced_id=sourced_id))
             await run.skyward.delete_result(sourced_id)
     segment = "v1p1" if version == "1.1" else "v1p2"
     encoded = "a%20b%2F%C3%BC%3F%23%2541%2B%26%3D%3A%40.."
@@ -334,7 +335,7 @@ async def test_an_answer_that_never_comes_leaves_the_outcome_unknown() -> None:
 
 
 def of_line_item(number: int) -> Result:
-    return replace(RESULT, line_item_sourced_id=f"line-item-{number}")
+    return structs.replace(RESULT, line_item_sourced_id=f"line-item-{number}")
 
 
 async def test_failing_over_three_line_items_in_a_row_stops_the_district_at_once() -> None:
@@ -798,20 +799,22 @@ async def test_the_stand_in_takes_every_version_and_form(
         assert (of_class is None) == (version == "1.1")
         students = sorted(await skyward.read_students(class_id) or ())
 
-        item = replace(
+        item = structs.replace(
             ITEM,
             class_sourced_id=class_id,
             school_sourced_id="org-1",
             category_sourced_id="cat-test",
             grading_period_sourced_id="gp-winter",
         )
-        result = replace(RESULT, student_sourced_id=students[0])
+        result = structs.replace(RESULT, student_sourced_id=students[0])
         assert (await skyward.put_result(result)).reason is Reason.LINE_ITEM_FAILED
         assert (await skyward.put_line_item(item)).kind is Kind.POST
         for number, student in enumerate(students):
-            one = replace(result, sourced_id=f"r-{number}", student_sourced_id=student)
+            one = structs.replace(result, sourced_id=f"r-{number}", student_sourced_id=student)
             assert (await skyward.put_result(one)).kind is Kind.POST
-        exempt = replace(result, sourced_id="r-0", score=None, score_status=ScoreStatus.EXEMPT)
+        exempt = structs.replace(
+            result, sourced_id="r-0", score=None, score_status=ScoreStatus.EXEMPT
+        )
         assert (await skyward.put_result(exempt)).kind is Kind.POST
 
         held = await skyward.read_line_item("li-1")
@@ -824,26 +827,30 @@ async def test_the_stand_in_takes_every_version_and_form(
         assert sorted(scores) == students
         assert scores[students[1]] == Decimal("8.5")
 
-        stranger = replace(result, sourced_id="r-x", student_sourced_id="nobody")
+        stranger = structs.replace(result, sourced_id="r-x", student_sourced_id="nobody")
         early = ITEM.due_date - timedelta(days=60)
         for write, reason in [
             (skyward.put_result(stranger), Reason.STUDENT_UNKNOWN),
             (
-                skyward.put_line_item(replace(item, sourced_id="2", class_sourced_id="nowhere")),
+                skyward.put_line_item(
+                    structs.replace(item, sourced_id="2", class_sourced_id="nowhere")
+                ),
                 Reason.CLASS_UNKNOWN,
             ),
             (
-                skyward.put_line_item(replace(item, sourced_id="2", category_sourced_id="none")),
+                skyward.put_line_item(
+                    structs.replace(item, sourced_id="2", category_sourced_id="none")
+                ),
                 Reason.CATEGORY_REFUSED,
             ),
             (
                 skyward.put_line_item(
-                    replace(item, sourced_id="2", assign_date=early, due_date=early)
+                    structs.replace(item, sourced_id="2", assign_date=early, due_date=early)
                 ),
                 Reason.REFUSED_GRADING_PERIOD,
             ),
             (
-                skyward.put_line_item(replace(item, sourced_id="2", assign_date=early)),
+                skyward.put_line_item(structs.replace(item, sourced_id="2", assign_date=early)),
                 Reason.REFUSED_GRADING_PERIOD,
             ),
         ]:
@@ -869,7 +876,7 @@ async def test_the_stand_ins_faults_do_no_lasting_harm(stand_in: StandIn) -> Non
         ) as skyward,
     ):
         class_id = next(iter(await skyward.read_classes()))
-        item = replace(
+        item = structs.replace(
             ITEM,
             class_sourced_id=class_id,
             school_sourced_id="org-1",
@@ -883,12 +890,12 @@ async def test_the_stand_ins_faults_do_no_lasting_harm(stand_in: StandIn) -> Non
         assert (await skyward.put_line_item(item)).kind is Kind.POST
         for shape, style in [("nested", "spaces"), ("failure_in_200", "upper")]:
             district.configure(error_shape=shape, minor_code_style=style)
-            refused = await skyward.put_line_item(replace(item, category_sourced_id="none"))
+            refused = await skyward.put_line_item(structs.replace(item, category_sourced_id="none"))
             assert refused.reason is Reason.CATEGORY_REFUSED
         district.configure(error_shape="standard", licensed=False)
         refused = await skyward.put_line_item(item)
         assert (refused.reason, refused.scope) == (Reason.FORBIDDEN, Scope.CLASS)
         district.configure(licensed=True, allocates_ids=True, put_body="pair")
-        allocated = await skyward.put_line_item(replace(item, sourced_id="li-9"))
+        allocated = await skyward.put_line_item(structs.replace(item, sourced_id="li-9"))
         assert allocated.allocated_id not in (None, "li-9")
     assert district.counts()["line_items"] == 2

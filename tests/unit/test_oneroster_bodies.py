@@ -4,13 +4,22 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.gradebook import LineItem, Result, ScoreStatus
+from consumer.gradebook import (
+    GradeKey,
+    ItemKey,
+    LineItem,
+    Result,
+    ScoreStatus,
+    line_item_id,
+    result_id,
+)
 from consumer.oneroster import Bodies, Paths, PathStyle, Version, WireForm, scopes
 
 CHICAGO = ZoneInfo("America/Chicago")
@@ -63,6 +72,17 @@ def result(version: Version, form: WireForm, value: Result = RESULT) -> dict[str
     body: dict[str, Any] = json.loads(bodies(version, form).result(value))
     assert set(body) == {"result"}
     return dict(body["result"])
+
+
+@given(district=st.text(), key=st.tuples(st.text(), st.text(), st.text()))
+def test_our_ids_are_uuids_of_otus_ids(district: str, key: tuple[str, str, str]) -> None:
+    namespace = uuid5(NAMESPACE_URL, "https://passback.otus/ids")
+    item = f"{district}/{key[0]}/{key[1]}"
+    ids = line_item_id(district, ItemKey(*key[:2])), result_id(district, GradeKey(*key))
+    assert ids == (
+        str(uuid5(namespace, f"lineItem/{item}")),
+        str(uuid5(namespace, f"result/{item}/{key[2]}")),
+    )
 
 
 def test_a_line_item_has_exactly_the_fields_of_its_version_and_form() -> None:

@@ -11,6 +11,7 @@ from itertools import combinations
 from typing import Any, Final
 
 import pytest
+from msgspec import structs
 
 from consumer.district import AfterPosting
 from consumer.gradebook import REASONS, Decision, Kind, Origin, Reason, ScoreStatus
@@ -952,7 +953,7 @@ def test_where_a_rule_fails_in_more_than_one_way_it_says_which(
 def test_a_purged_item_makes_no_zero_for_who_had_a_grade_is_forgotten() -> None:
     one = case(**MISSING_WORK)
     purged = frame(replace(one.frame.item, purged=True))
-    decision = decide(replace(one, frame=purged))
+    decision = decide(structs.replace(one, frame=purged))
     assert decision.reason is Reason.ZERO_NOT_ALLOWED
     assert decision.detail == "purged: retention deleted its grades, and with them who had one"
 

@@ -1,6 +1,5 @@
 """What holds of every decision, whatever Otus, Skyward and the district say."""
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -8,6 +7,7 @@ from zoneinfo import available_timezones
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from consumer.gradebook import (
     NO_EVENT,
