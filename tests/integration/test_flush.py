@@ -2,7 +2,9 @@
 
 import asyncio
 from datetime import timedelta
+from itertools import pairwise
 from random import Random
+from typing import Any
 
 from consumer.flush import sending
 from tests.integration.nights import Nights
@@ -89,6 +91,28 @@ async def test_the_order_in_which_events_come_makes_no_difference_to_what_is_dec
     first_four = ("8 by teacher", "score_not_whole", "excluded", "not_graded")
     expected = {f"s-{n}": told for n, told in enumerate(first_four)} | zeros
     assert decided == {f"quiz-{number}": expected for number in range(12)}
+
+
+async def test_line_items_are_made_while_results_of_those_before_are_on_their_way(
+    nights: Nights,
+) -> None:
+    await nights.apply(skyward=nights.settings["skyward"] | {"max_concurrency": 4})
+    for number in range(6):
+        nights.evening.assess(f"quiz-{number}", number=number, due_days=5)
+        for student in range(6):
+            nights.evening.grade(f"quiz-{number}", student, "8", number=number)
+    nights.skyward.configure(latency=0.02)
+    assert (await nights.flush()).results["posted"] == 36
+    made = {one["sourcedId"]: one for one in nights.writes() if one["operation"] == "putLineItem"}
+    results: dict[str, list[dict[str, Any]]] = {item: [] for item in made}
+    for one in nights.writes():
+        if one["operation"] == "putResult":
+            results[one["effect"]["lineItem"]].append(one)
+    assert [len(of_one) for of_one in results.values()] == [6] * 6
+    for item, of_one in results.items():
+        assert made[item]["answered_at"] <= min(one["received_at"] for one in of_one)
+    for before, item in pairwise(made):
+        assert made[item]["received_at"] < max(one["answered_at"] for one in results[before])
 
 
 async def test_a_batch_that_is_read_back_while_others_are_settled_is_settled_once(

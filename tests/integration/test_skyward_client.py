@@ -710,6 +710,19 @@ async def test_the_pace_rises_to_the_ceiling_and_halves_when_throttled() -> None
         assert run.skyward.concurrency == 3
 
 
+async def test_connections_are_used_again_and_no_more_are_opened_than_requests_at_once() -> None:
+    connections = set[object]()
+
+    async def answer(request: web.BaseRequest, received: bytes) -> web.StreamResponse:
+        connections.add(request.transport)
+        return web.Response(status=201)
+
+    async with serving(answer) as server, connected(server, max_concurrency=6) as run:
+        await asyncio.gather(*(run.skyward.put_result(RESULT) for _ in range(200)))
+        assert run.skyward.concurrency == 6
+        assert 2 <= len(connections) <= 6
+
+
 async def test_the_pace_halves_when_answers_take_longer() -> None:
     seconds = 0.002
 
