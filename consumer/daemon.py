@@ -443,8 +443,9 @@ class Daemon:
 
     async def _show_gauges(self) -> None:
         shown = await gauges.read(self._pool, _now())
-        self._metrics.keep_districts([one.district_id for one in shown.districts])
-        for one in shown.districts:
+        for number, one in enumerate(shown.districts):
+            if number % gauges.TOGETHER == 0:
+                await asyncio.sleep(0)
             self._metrics.set_pending(one.district_id, one.pending, one.pending_oldest)
             self._metrics.set_held(one.district_id, one.held)
             self._metrics.set_zeros_held(one.district_id, one.held.get(Reason.ZEROS_HELD, 0))
@@ -456,6 +457,7 @@ class Daemon:
             self._metrics.set_circuit(one.district_id, one.stopped_by)
             self._metrics.set_paused(one.district_id, one.paused)
             self._metrics.set_settings_applied(one.district_id, one.applied_at)
+        self._metrics.keep_districts([one.district_id for one in shown.districts])
         speaks = self._intake is not None and self._intake.speaks_for_all
         self._metrics.set_quarantined(shown.quarantined if speaks else 0)
 

@@ -1,11 +1,21 @@
 """The gauges that are read from the store: what a district's last and next run look like."""
 
+import asyncio
 from datetime import timedelta
+from itertools import pairwise
+
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
 from consumer.cutoff import Cutoff
+from consumer.daemon import Daemon
+from consumer.metrics import Metrics
+from consumer.settings import Settings
 from consumer.store import districts, gauges, runs
-from consumer.store.gauges import DistrictGauges
+from consumer.store.connection import connect
+from consumer.store.gauges import TOGETHER, DistrictGauges
 from tests.integration.nights import Nights
+from tests.recordables import apply
 
 
 async def _read(nights: Nights) -> DistrictGauges:
@@ -122,3 +132,28 @@ async def test_the_longest_gap_follows_the_service_days(nights: Nights) -> None:
     assert (await _read(nights)).longest_gap == timedelta(days=3)
     await nights.apply(service_days=["sun"])
     assert (await _read(nights)).longest_gap == timedelta(days=7)
+
+
+async def test_the_gauges_of_many_districts_leave_room_for_what_else_runs(
+    database_url: str,
+) -> None:
+    many, shown = 3 * TOGETHER, [0]
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, per_district=True)
+
+    async def look() -> None:
+        while True:
+            (family,) = metrics._next_cutoff.collect()
+            shown.append(len(family.samples))
+            await asyncio.sleep(0)
+
+    async with await connect(database_url, size=1) as pool:
+        for number in range(many):
+            await apply(pool, f"district-{number}")
+        daemon = Daemon(Settings(database_url=SecretStr(database_url)), pool, metrics, registry)
+        looking = asyncio.create_task(look())
+        await daemon._show_gauges()
+        await asyncio.sleep(0)
+        looking.cancel()
+    assert shown[-1] == many
+    assert max(after - before for before, after in pairwise(shown)) == TOGETHER
