@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,14 +18,16 @@ import asyncpg
 import psutil
 import pytest
 
-from consumer.flush.schedule import Schedule
+from consumer.cutoff import Cutoff
+from consumer.flush.schedule import Schedule, first_start
 from consumer.gradebook import RunReport
 from consumer.sandbox.otus import Record
 from consumer.sandbox.postgres import Postgres
+from consumer.settings import Settings
 from tests.history.clauses import results_each
 from tests.integration.nights import NOW
 from tests.proxy import Proxy
-from tests.slow.county import PACE, county
+from tests.slow.county import PACE, County, county
 from tests.slow.table import Row, Table
 from tests.system.town import Town, until
 
@@ -196,30 +200,60 @@ async def _expire_leases(town: Town) -> None:
 
 DISTRICTS = 10_000
 DEAD = 100
-HOUR_LASTS = 240.0
+MINUTES = 60
+HOUR_LASTS = 300.0
 """Seconds in which the simulated hour passes."""
+
+SPREAD = replace(
+    PACE, jitter=timedelta(seconds=Settings.model_fields["cutoff_jitter_seconds"].default)
+)
 
 CLONED = """
 WITH one AS (SELECT * FROM district WHERE district_id = 'district-00000'),
 cloned AS (
     INSERT INTO district (district_id, revision, settings, sealed_key, sealed_secret,
         first_applied_at, applied_at, next_service_date, next_cutoff_at, start_at)
-    SELECT n.id, 1, jsonb_set(jsonb_set(one.settings, '{district}', to_jsonb(n.id)),
-            '{skyward,base_url}', CASE WHEN number % $4 = 1 THEN to_jsonb($5::text)
-                ELSE one.settings #> '{skyward,base_url}' END),
+    SELECT n.district_id, 1, jsonb_set(jsonb_set(one.settings, '{district}',
+            to_jsonb(n.district_id)), '{skyward,base_url}', CASE WHEN n.dead
+                THEN to_jsonb($5::text) ELSE one.settings #> '{skyward,base_url}' END),
         one.sealed_key, one.sealed_secret, one.first_applied_at, one.applied_at,
-        one.next_service_date, $1::timestamptz + number * $2::interval,
-        $1::timestamptz + number * $2::interval
-    FROM one, generate_series(1, $3) number,
-        LATERAL (SELECT to_char(number, 'FM"district-"00000') AS id) n
-    RETURNING district_id, settings
+        one.next_service_date, n.cutoff_at, n.start_at
+    FROM one, unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::boolean[])
+        AS n (district_id, cutoff_at, start_at, dead)
+    RETURNING district_id, settings, first_applied_at
 ), revisions AS (
-    INSERT INTO settings_revision SELECT district_id, 1, settings, $1 FROM cloned
+    INSERT INTO settings_revision SELECT district_id, 1, settings, first_applied_at FROM cloned
 ), members AS (
     INSERT INTO membership SELECT c.district_id, m.teacher_id, m.version, m.member,
         m.changed_at, 0, 0 FROM cloned c, membership m WHERE m.district_id = 'district-00000'
 )
 SELECT count(*) FROM cloned"""
+
+
+@dataclass
+class Hour:
+    """An hour's runs as they begin and end: what was begun when, and how many went on at once."""
+
+    begun: dict[str, datetime] = field(default_factory=dict)
+    posted: dict[str, int] = field(default_factory=dict)
+    deferred: set[str] = field(default_factory=set)
+    at_once: int = 0
+    most_at_once: int = 0
+
+    @contextmanager
+    def flushing(self, district_id: str, now: datetime) -> Iterator[None]:
+        self.begun.setdefault(district_id, now)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            yield
+        finally:
+            self.at_once -= 1
+
+    def finished(self, report: RunReport) -> None:
+        if report.state != "done":
+            self.deferred.add(report.district_id)
+        self.posted.setdefault(report.district_id, report.results["posted"])
 
 
 @pytest.mark.timeout(1500)
@@ -228,75 +262,97 @@ async def test_ten_thousand_districts_due_in_one_hour(
 ) -> None:
     async with county(tmp_path, database_url) as many:
         await many.found(["district-00000"], grades=2)
-        one = many.standing["district-00000"]
-        apart = timedelta(hours=1) / DISTRICTS
-        await many.pool.fetchval(
-            CLONED, NOW, apart, DISTRICTS - 1, DISTRICTS // DEAD, "http://127.0.0.1:9/"
-        )
-        for name in ("assessment", "grade"):
-            await many.pool.execute(
-                f"INSERT INTO {name} SELECT (jsonb_populate_record(one,"
-                " jsonb_build_object('district_id', d.district_id))).*"
-                f" FROM {name} one, district d WHERE one.district_id = 'district-00000'"
-                " AND d.district_id <> 'district-00000'"
-            )
-        await many.pool.execute("ANALYZE")
+        many.everybody = one = many.standing["district-00000"]
+        start_at = await _cloned(many)
+        # Of those whose cutoff is one minute's, no second has more than a tenth.
+        seconds_of_starts = Counter(int(at.timestamp()) for at in start_at.values())
+        assert max(seconds_of_starts.values()) <= DISTRICTS / MINUTES / 10
         loop = asyncio.get_running_loop()
+        hour, failures = Hour(), list[Exception]()
         began = loop.time()
-        started: list[str] = []
-        waited: list[float] = []
-        reports: dict[str, RunReport] = {}
 
         def now() -> datetime:
             return NOW + timedelta(hours=1) * ((loop.time() - began) / HOUR_LASTS)
 
-        due_at = {f"district-{n:05}": NOW + n * apart for n in range(DISTRICTS)}
-
-        @contextmanager
-        def flushing(district_id: str) -> Iterator[None]:
-            if district_id not in reports:
-                started.append(district_id)
-                waited.append((now() - due_at[district_id]).total_seconds())
-            yield
-
-        def finished(report: RunReport) -> None:
-            reports.setdefault(report.district_id, report)
-
-        flusher = replace(many.flusher(), now=now)
-        failures: list[Exception] = []
         schedule = Schedule(
-            flusher, PACE, flushing, finished, lambda district, error: failures.append(error)
+            replace(many.flusher(), now=now),
+            SPREAD,
+            lambda district: hour.flushing(district, now()),
+            hour.finished,
+            lambda district, error: failures.append(error),
         )
-        many.everybody = one
-        while len(reports) < DISTRICTS:
-            await schedule.start_due()
-            await asyncio.sleep(0.05)
+        with watched(os.getpid()) as memory:
+            while len(hour.posted) < DISTRICTS:
+                await schedule.start_due()
+                await asyncio.sleep(0.05)
         assert await schedule.stop(10)
         seconds = loop.time() - began
         assert failures == []
-        late = [place - number for place, number in enumerate(map(_number, started))]
-        deferred = [r.district_id for r in reports.values() if r.state != "done"]
-        posted = sum(r.results["posted"] for r in reports.values())
+        runs = await many.pool.fetchrow(RUNS)
+        assert runs is not None
+        waits = {name: (at - start_at[name]).total_seconds() for name, at in hour.begun.items()}
+        longest = max(waits.values()) / 3600 * HOUR_LASTS
+        in_order = sorted(start_at, key=lambda name: (start_at[name], name))
+        due_as = {name: place for place, name in enumerate(in_order)}
+        overtaken = max(place - due_as[name] for place, name in enumerate(hour.begun))
+        held = one.counts()["results"]
         table.add(
             Row(
                 f"{DISTRICTS:,} districts due in one hour, {DEAD} of them without a Skyward",
                 1,
-                2 * (DISTRICTS - DEAD) - one.counts()["results"],
+                2 * (DISTRICTS - DEAD) - held,
                 sum(n - 1 for n in results_each(one.gradebook()).values()),
-                one.counts()["results"] - posted,
+                held - sum(hour.posted.values()),
                 None,
-                f"the longest wait was {max(waited) / 60:.1f} of its minutes (an hour in"
-                f" {HOUR_LASTS:.0f} s, all in {seconds:.0f} s); none was overtaken by more than"
-                f" {max(late)}",
+                f"the longest wait for one of {SPREAD.districts_at_once} places was {longest:.1f} s"
+                f" (an hour in {HOUR_LASTS:.0f} s, all done in {seconds:.0f} s); none was overtaken"
+                f" by more than {overtaken}; {memory.peak:.0f} MiB at the most,"
+                f" {memory.growth:+.0f} MiB over the last third",
             )
         )
-        assert len(deferred) == DEAD
+        # One run each, and of the dead ones one that goes on.
+        assert tuple(runs) == (DISTRICTS, DISTRICTS, DISTRICTS - DEAD, 2 * (DISTRICTS - DEAD))
+        assert len(hour.deferred) == DEAD
+        assert min(waits.values()) >= 0
+        assert hour.most_at_once == SPREAD.districts_at_once
         # First due, first begun: whoever overtook was let in beside it.
-        assert max(late) <= 2 * PACE.districts_at_once
+        assert overtaken <= 2 * SPREAD.districts_at_once
+        assert seconds < 2 * HOUR_LASTS
+        assert memory.growth < 20
 
 
-def _number(district_id: str) -> int:
-    return int(district_id.removeprefix("district-"))
+RUNS = """
+SELECT count(*), count(DISTINCT district_id), count(*) FILTER (WHERE state = 'done'),
+    sum(posted)::bigint
+FROM flush_run WHERE kind = 'nightly'"""
+
+
+async def _cloned(many: County) -> dict[str, datetime]:
+    """The county's one district so many times over, and when each is to begin.
+
+    Cutoffs are at full minutes, of which each has as many districts as the next.
+    """
+    start_at: dict[str, datetime] = {"district-00000": NOW}
+    cutoff_at: dict[str, datetime] = {}
+    for number in range(1, DISTRICTS):
+        name = f"district-{number:05}"
+        cutoff_at[name] = NOW + timedelta(minutes=number % MINUTES)
+        cutoff = Cutoff(NOW.date(), cutoff_at[name])
+        start_at[name] = first_start(name, cutoff, SPREAD.jitter)
+    dead = [number % (DISTRICTS // DEAD) == 1 for number in range(1, DISTRICTS)]
+    starts = [start_at[name] for name in cutoff_at]
+    await many.pool.fetchval(
+        CLONED, list(cutoff_at), list(cutoff_at.values()), starts, dead, "http://127.0.0.1:9/"
+    )
+    for name in ("assessment", "grade"):
+        await many.pool.execute(
+            f"INSERT INTO {name} SELECT (jsonb_populate_record(one,"
+            " jsonb_build_object('district_id', d.district_id))).*"
+            f" FROM {name} one, district d WHERE one.district_id = 'district-00000'"
+            " AND d.district_id <> 'district-00000'"
+        )
+    await many.pool.execute("ANALYZE")
+    return start_at
 
 
 # -- a topic replayed -------------------------------------------------------------------------

@@ -1,11 +1,17 @@
 """One district among fifty whose Skyward is out of order: the others' night is whole."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import aiohttp
 import pytest
 
+from consumer.store.connection import Pool, connect
+from tests.bench.nights import apply, fill
+from tests.bench.processes import posted_by
+from tests.bench.stub_skyward import stub_skyward
 from tests.history.clauses import results_each
 from tests.slow.county import county
 from tests.slow.table import Row, Table
@@ -84,3 +90,70 @@ async def test_a_build_whose_districts_share_their_connections_is_noticed(
         await fifty.night()
         # Three times two seconds in which nobody else may ask.
         assert max(after for one, after in fifty.ended.items() if one != BAD) > 6
+
+
+HUGE = 200_000
+SMALL = 25
+SMALL_ONES = 10
+APART = timedelta(seconds=0.7)
+
+
+async def test_a_district_with_hundreds_of_thousands_of_results_holds_up_no_small_one(
+    database_url: str, table: type[Table]
+) -> None:
+    async with await connect(database_url, size=1) as pool:
+        with stub_skyward() as origin:
+            await apply(pool, "huge", origin)
+            await fill(pool, "huge", HUGE)
+            alone = await _small_ones(pool, database_url, origin, "alone", "infinity")
+            assert await pool.fetchval(BY_HUGE) is None
+            beside = await _small_ones(pool, database_url, origin, "beside", "-infinity")
+        # That one was at it all the time.
+        assert 1_000 < await pool.fetchval(BY_HUGE) < HUGE
+        posted = await pool.fetchval(
+            "SELECT count(*) FROM grade WHERE state = 'posted' AND district_id <> 'huge'"
+        )
+    table.add(
+        Row(
+            f"a district with {HUGE:,} results beside {SMALL_ONES} with {SMALL}",
+            1,
+            2 * SMALL_ONES * SMALL - posted,
+            0,
+            0,
+            None,
+            f"a small one was done {median(beside):.2f} s after it was due, at the most"
+            f" {max(beside):.2f} s; alone {median(alone):.2f} s, at the most {max(alone):.2f} s",
+        )
+    )
+    # Both share a processor; they wait for nothing else of each other's.
+    assert median(beside) < 2 * median(alone) + 0.5
+
+
+BY_HUGE = "SELECT posted FROM flush_run WHERE district_id = 'huge'"
+
+
+async def _small_ones(
+    pool: Pool, url: str, origin: str, name: str, huge_starts_at: str
+) -> list[float]:
+    """Seconds from when each was due to its end, one due after the other."""
+    await pool.execute(
+        f"UPDATE district SET start_at = '{huge_starts_at}' WHERE district_id = 'huge'"
+    )
+    # Until then the process that flushes has started, and the huge one has begun.
+    first = datetime.now(UTC) + timedelta(seconds=4)
+    due = {f"{name}-{number}": first + number * APART for number in range(SMALL_ONES)}
+    for district_id, at in due.items():
+        await apply(pool, district_id, origin)
+        await fill(pool, district_id, SMALL)
+        await pool.execute(
+            "UPDATE district SET start_at = $2 WHERE district_id = $1", district_id, at
+        )
+    await pool.execute("VACUUM (ANALYZE) grade")
+    posted = await posted_by("flush_engine", url, f"{name}-")
+    assert posted.results == SMALL * SMALL_ONES
+    ended = await pool.fetch("SELECT district_id, finished_at FROM flush_run WHERE state = 'done'")
+    return [
+        (one["finished_at"] - due[one["district_id"]]).total_seconds()
+        for one in ended
+        if one["district_id"] in due
+    ]
