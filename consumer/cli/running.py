@@ -26,6 +26,7 @@ def run(ctx: typer.Context) -> int:
     """Run the daemon: intake, nightly flushes, HTTP; until SIGTERM or SIGINT."""
     settings = session_of(ctx).settings
     log.configure(settings.log_format, settings.log_level)
+    daemon.collect_garbage_seldom()
     if sys.platform == "win32":
         return asyncio.run(daemon.run(settings))
     import uvloop  # noqa: PLC0415  only the daemon needs it, and Windows has none

@@ -15,6 +15,7 @@ from typing import Final
 
 import uvloop
 
+from consumer.daemon import collect_garbage_seldom
 from consumer.district import District
 from consumer.flush.run import Flusher
 from consumer.flush.schedule import Pace, Schedule
@@ -101,5 +102,6 @@ async def flush(url: str, good: str) -> None:
 
 
 if __name__ == "__main__":
+    collect_garbage_seldom()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(flush(*sys.argv[1:]))
