@@ -208,6 +208,8 @@ async def pending_grades(pool: Pool, district_id: str) -> int:
     return found
 
 
+# Deleted while events are recorded; what of them comes meanwhile goes with the rest.
+_LARGE_TABLES: Final = ("sent", "grade")
 _TABLES: Final = (
     "grade",
     "line_item",
@@ -226,10 +228,16 @@ _TABLES: Final = (
 
 async def remove(pool: Pool, district_id: str, now: datetime, detail: Mapping[str, Any]) -> None:
     """Removes a district with all its rows and leaves an audit row that says so."""
-    async with pool.acquire() as connection, connection.transaction():
-        for table in _TABLES:
-            await connection.execute(f"DELETE FROM {table} WHERE district_id = $1", district_id)
-        await write_audit(connection, district_id, now, "remove", detail)
+    async with pool.acquire() as connection:
+        for large in _LARGE_TABLES:
+            await connection.execute(f"DELETE FROM {large} WHERE district_id = $1", district_id)
+        async with connection.transaction():
+            # Nothing is recorded until it is gone (``recording.known_districts``): it is then
+            # unknown.
+            await connection.execute("LOCK TABLE district IN EXCLUSIVE MODE")
+            for table in _TABLES:
+                await connection.execute(f"DELETE FROM {table} WHERE district_id = $1", district_id)
+            await write_audit(connection, district_id, now, "remove", detail)
 
 
 async def memberships(pool: Pool, district: District) -> dict[str, Membership]:

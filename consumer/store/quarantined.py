@@ -13,7 +13,14 @@ from consumer.errors import EventUnreadable
 from consumer.events import Change, QuarantineReason
 from consumer.store.connection import Connection, Pool
 from consumer.store.districts import write_audit
-from consumer.store.recording import Batch, Position, Record, Recordable, record_within
+from consumer.store.recording import (
+    Batch,
+    Position,
+    Record,
+    Recordable,
+    known_districts,
+    record_within,
+)
 
 _PAGE: Final = 500
 
@@ -124,11 +131,7 @@ async def _replay_page(
             continue
         at = Position(one.topic, one.partition, one.offset, one.recorded_at)
         changes[one.id] = Recordable(change, at, one.record)
-    known = await connection.fetch(
-        "SELECT district_id FROM district WHERE district_id = ANY($1) FOR KEY SHARE",
-        sorted({c.change.key[0] for c in changes.values()}),
-    )
-    applied = {row["district_id"] for row in known}
+    applied = await known_districts(connection, {c.change.key[0] for c in changes.values()})
     for one in page:
         waits = changes.get(one.id)
         if waits is not None and waits.change.key[0] not in applied:

@@ -110,7 +110,7 @@ async def record_within(
 ) -> Recorded:
     """The same within the caller's transaction."""
     districts = {one.change.key[0] for one in batch.changes}
-    known = await _known_districts(connection, districts)
+    known = await known_districts(connection, districts)
     changes, unreadable = batch.changes, batch.unreadable
     if districts != known:
         changes, unreadable = _of_known(batch, known)
@@ -185,11 +185,14 @@ WHERE o.topic = m.topic AND o.partition = m.partition AND o.next_offset = m.stoo
 RETURNING o.topic, o.partition"""
 
 
-async def _known_districts(connection: Connection, wanted: Iterable[str]) -> frozenset[str]:
+async def known_districts(connection: Connection, wanted: Iterable[str]) -> frozenset[str]:
+    """Those that were applied; none of them is removed before this transaction ends.
+
+    The table is locked and not their rows: of several districts Citus locks no rows at once.
+    """
+    await connection.execute("LOCK TABLE district IN ROW SHARE MODE")
     rows = await connection.fetch(
-        "SELECT district_id FROM district WHERE district_id = ANY($1)"
-        " ORDER BY district_id FOR KEY SHARE",
-        sorted(wanted),
+        "SELECT district_id FROM district WHERE district_id = ANY($1)", sorted(wanted)
     )
     return frozenset(r["district_id"] for r in rows)
 

@@ -475,6 +475,23 @@ async def test_an_unknown_districts_event_goes_to_quarantine_with_its_bytes(pool
     assert await pool.fetchval("SELECT count(*) FROM grade WHERE district_id = 'hillside'") == 0
 
 
+async def test_what_is_recorded_while_its_district_is_removed_goes_with_it(
+    pool: Pool, database_url: str
+) -> None:
+    async with await connect(database_url, size=3) as others:
+        async with others.acquire() as rival, rival.transaction():
+            # The removal waits for this one, after it has deleted all grades.
+            await rival.execute("SELECT FROM settings_revision FOR UPDATE")
+            removing = asyncio.create_task(districts.remove(others, "lakeside", NOON, {}))
+            while not await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)
+            recording = asyncio.create_task(record(others, batch(grade(1)), NOON))
+            await asyncio.wait([recording], timeout=0.3)
+        await removing
+        await recording
+    assert await pool.fetchval("SELECT count(*) FROM grade") == 0
+
+
 # Random, so that Postgres cannot compress it into its indexes.
 _CHANCE = Random(7)
 _NO_ID = _CHANCE.randbytes(1_280).hex()

@@ -13,14 +13,10 @@ ALLOWED: Final = {
     "districts.find_all": "a command of operators that lists all districts",
     "gauges.read": "gauges of all districts, every shard counts its own, over partial indexes",
     "quarantined._discard": "an operator names events by their ids alone",
-    "quarantined._replay_page": "districts are locked, so that none is removed in between: of"
-    " several at once, which Citus does only one by one",
     "quarantined.count": "how many there are, of whatever district",
     "quarantined.find": "an operator names events by their ids alone",
     "quarantined.find_all": "lists events of districts that nobody knows yet, too",
     "quarantined.replay": "replays what was published to any district, in the log's order",
-    "recording._known_districts": "districts are locked, so that none is removed in between: of"
-    " several at once, which Citus does only one by one",
     "retention.keep_partitions": "whether a month's rows lie in the default partition, once a day",
     "retention.purge_unclaimed": "districts that nobody applied have no name to ask for",
     "runs.due": "the poll: which district is due is what it asks; every shard answers by an index",
@@ -48,7 +44,7 @@ def test_no_statement_stands_where_it_is_not_looked_for() -> None:
     found = statements.statements()
     assert len(found) > 100
     # A loop over tables, a choice of a caller's, a constant put together from others.
-    assert sum(1 for one in found if one.where == "districts.remove") == 12
+    assert sum(1 for one in found if one.where == "districts.remove") == 13
     assert sum(1 for one in found if one.where == "retention._delete") == 5
     assert any("wanted AS" in one.sql for one in found if one.where == "undecided.items")
 
