@@ -636,13 +636,14 @@ async def await_recorded(pool: Pool, log_end: LogEnd, wait: timedelta) -> bool:
 @asynccontextmanager
 async def _started(consumer: AIOKafkaConsumer, kafka: KafkaSettings) -> AsyncIterator[None]:
     try:
-        await consumer.start()
-    except (KafkaError, OSError, ValueError) as error:
-        await consumer.stop()
-        raise ServiceUnavailable(await why_unreached(kafka, error)) from None
-    try:
+        try:
+            await consumer.start()
+        except (KafkaError, OSError, ValueError) as error:
+            raise ServiceUnavailable(await why_unreached(kafka, error)) from None
         yield
     finally:
+        # Cancelled while it joins its group, too: a client left behind would keep its membership
+        # alive, and partitions that nobody reads.
         await consumer.stop()
 
 

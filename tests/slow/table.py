@@ -95,7 +95,11 @@ _ORDINARY = {
         "test_intake.py::test_a_postgres_killed_and_restarted_in_mid_intake_loses_nothing"
     ),
     "Kafka killed and restarted in mid-intake": (
-        "test_intake.py::test_a_kafka_killed_and_restarted_in_mid_intake_loses_nothing"
+        "test_intake_judged.py::test_a_kafka_killed_and_restarted_in_mid_intake_loses_nothing"
+    ),
+    "a replica joins, another is stopped or cut off, both in mid-batch": (
+        "test_intake_judged.py::"
+        "test_a_replica_that_joins_and_one_that_leaves_in_mid_batch_lose_nothing"
     ),
 }
 _COLUMNS = "| fault | rounds | lost | doubled | repeated | recovered | how it was seen |"
