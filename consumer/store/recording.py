@@ -1,8 +1,9 @@
 """Recording: a batch of changes and the offsets behind it, in one transaction.
 
-Version-guarded: an older or equal version changes nothing, so a replay changes nothing. A
-tombstone carries no version; it counts where it stands later in the log than what is stored.
-Rows go in key order, so that two replicas never wait for each other in a circle.
+Version-guarded: an older or equal version changes nothing but since when its subject waits: the
+earliest time of all that was not settled, so a replay changes nothing. A tombstone carries no
+version; it counts where it stands later in the log than what is stored. Rows go in key order, so
+that two replicas never wait for each other in a circle.
 """
 
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
@@ -381,7 +382,9 @@ CROSS JOIN LATERAL (
 
 # An older version that came late may have changed before the cutoff although the newest did not;
 # the grade is eligible by the first of its versions that was not sent. Such a one moves
-# ``pending_since`` and ``decide_from`` and leaves the rest.
+# ``pending_since`` and ``decide_from`` and leaves the rest. So does an equal version with an
+# earlier time: the store knows no version's own time, and with any other rule it would matter
+# how the log is cut, or that it is replayed.
 _GRADES: Final = """
 INSERT INTO grade AS g (district_id, assessment_id, class_id, student_id, version, score,
     completion, submission, changed_at, log_partition, log_offset, pending_since, decide_from)
@@ -394,27 +397,27 @@ FROM unnest(string_to_array($1, E'\n'), $2::bigint[], string_to_array($3, E'\n',
     AS n (key, version, score, completion, submission, changed_at, log_partition, log_offset)
 ON CONFLICT (district_id, assessment_id, class_id, student_id) DO UPDATE SET
     version = greatest(g.version, excluded.version),
-    revision = g.revision + CASE WHEN g.version > excluded.version THEN 0 ELSE 1 END,
-    score = CASE WHEN g.version > excluded.version THEN g.score ELSE excluded.score END,
+    revision = g.revision + CASE WHEN g.version >= excluded.version THEN 0 ELSE 1 END,
+    score = CASE WHEN g.version >= excluded.version THEN g.score ELSE excluded.score END,
     completion =
-        CASE WHEN g.version > excluded.version THEN g.completion ELSE excluded.completion END,
+        CASE WHEN g.version >= excluded.version THEN g.completion ELSE excluded.completion END,
     submission =
-        CASE WHEN g.version > excluded.version THEN g.submission ELSE excluded.submission END,
+        CASE WHEN g.version >= excluded.version THEN g.submission ELSE excluded.submission END,
     changed_at =
-        CASE WHEN g.version > excluded.version THEN g.changed_at ELSE excluded.changed_at END,
-    log_partition =
-        CASE WHEN g.version > excluded.version THEN g.log_partition ELSE excluded.log_partition END,
+        CASE WHEN g.version >= excluded.version THEN g.changed_at ELSE excluded.changed_at END,
+    log_partition = CASE WHEN g.version >= excluded.version
+        THEN g.log_partition ELSE excluded.log_partition END,
     log_offset =
-        CASE WHEN g.version > excluded.version THEN g.log_offset ELSE excluded.log_offset END,
+        CASE WHEN g.version >= excluded.version THEN g.log_offset ELSE excluded.log_offset END,
     state = 'pending',
-    kind = CASE WHEN g.version > excluded.version THEN g.kind END,
-    reason = CASE WHEN g.version > excluded.version THEN g.reason END,
-    detail = CASE WHEN g.version > excluded.version THEN g.detail END,
+    kind = CASE WHEN g.version >= excluded.version THEN g.kind END,
+    reason = CASE WHEN g.version >= excluded.version THEN g.reason END,
+    detail = CASE WHEN g.version >= excluded.version THEN g.detail END,
     pending_since = least(g.pending_since, excluded.changed_at),
     decide_from = least(excluded.changed_at,
-        CASE WHEN g.version > excluded.version THEN g.decide_from ELSE g.pending_since END)
+        CASE WHEN g.version >= excluded.version THEN g.decide_from ELSE g.pending_since END)
 WHERE g.version IS NULL OR g.version < excluded.version
-    OR g.version > excluded.version AND g.state = 'pending' AND g.decide_from IS NOT NULL
+    OR g.version >= excluded.version AND g.state = 'pending' AND g.decide_from IS NOT NULL
         AND (g.settled_version IS NULL OR g.settled_version < excluded.version)
         AND g.pending_since > excluded.changed_at"""
 
@@ -427,7 +430,7 @@ FROM (
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[])
         AS o (district_id, assessment_id, class_id, student_id, version, changed_at)
     JOIN grade h USING (district_id, assessment_id, class_id, student_id)
-    WHERE h.state = 'pending' AND o.version < h.version
+    WHERE h.state = 'pending' AND o.version <= h.version
         AND (h.settled_version IS NULL OR o.version > h.settled_version)
     GROUP BY 1, 2, 3, 4
 ) s
@@ -538,7 +541,7 @@ FROM (
     FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
         AS o (district_id, assessment_id, class_id, version, changed_at)
     JOIN assessment h USING (district_id, assessment_id, class_id)
-    WHERE h.decide_from IS NOT NULL AND o.version < h.version
+    WHERE h.decide_from IS NOT NULL AND o.version <= h.version
         AND (h.settled_version IS NULL OR o.version > h.settled_version)
     GROUP BY 1, 2, 3
 ) s
