@@ -17,7 +17,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import flush, growth, intake, night, page, replicas, startup
+from tests.bench import at_once, flush, growth, intake, night, page, replicas, startup
 from tests.bench.frame import Bench, Figures, machine, make_template, raise_priority, services
 from tests.bench.targets import TARGETS, fallen
 
@@ -27,6 +27,7 @@ PARTS: Final[Mapping[str, Callable[[Bench], Coroutine[Any, Any, Figures]]]] = {
     "replicas": replicas.measure,
     "flush": flush.measure,
     "many": flush.measure_many,
+    "at_once": at_once.measure,
     "night": night.measure,
     "idle": flush.measure_idle,
     "memory": flush.measure_memory,

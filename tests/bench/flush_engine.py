@@ -15,7 +15,7 @@ from typing import Final
 
 import uvloop
 
-from consumer.daemon import collect_garbage_seldom
+from consumer.daemon import collect_garbage_seldom, pool_size
 from consumer.district import District
 from consumer.flush.run import Flusher
 from consumer.flush.schedule import Pace, Schedule
@@ -58,13 +58,16 @@ async def _flusher(pool: Pool) -> AsyncIterator[Flusher]:
         )
 
 
-async def flush(url: str, good: str) -> None:
-    """Flushes what is due; ``good`` begins the ids of the districts that are waited for."""
+async def flush(url: str, good: str, at_once: str = "") -> None:
+    """Flushes what is due; ``good`` begins the ids of the districts that are waited for.
+
+    ``at_once``: how many districts side by side, where that is not the default.
+    """
     finished: dict[str, RunReport] = {}
     failures: list[str] = []
-    at_once = Settings.model_fields["max_concurrent_districts"].default
-    pace = Pace(timedelta(0), at_once, timedelta(0), _WINDOW)
-    async with await connect(url) as pool, _flusher(pool) as flusher:
+    side_by_side = int(at_once or Settings.model_fields["max_concurrent_districts"].default)
+    pace = Pace(timedelta(0), side_by_side, timedelta(0), _WINDOW)
+    async with await connect(url, size=pool_size(side_by_side)) as pool, _flusher(pool) as flusher:
         waited_for = await pool.fetchval(
             "SELECT count(*) FROM district WHERE starts_with(district_id, $1)", good
         )

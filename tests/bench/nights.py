@@ -16,7 +16,9 @@ CLASSES: Final = 400
 _ITEMS_OF_A_CLASS: Final = 4
 
 
-def settings(district_id: str, origin: str, behaviour: str) -> dict[str, Any]:
+def settings(
+    district_id: str, origin: str, behaviour: str, connections: int = CONNECTIONS
+) -> dict[str, Any]:
     """A district's file; ``behaviour`` is the stub's."""
     return {
         "district": district_id,
@@ -29,7 +31,7 @@ def settings(district_id: str, origin: str, behaviour: str) -> dict[str, Any]:
             "product": "qmlativ",
             "base_url": f"{origin}/{behaviour}/{district_id}",
             "token_url": f"{origin}/token",
-            "max_concurrency": CONNECTIONS,
+            "max_concurrency": connections,
             "key_file": "k",
             "secret_file": "s",
         },
@@ -46,10 +48,11 @@ async def apply(
     *,
     key: bytes = b"k",
     secret: bytes = b"s",
+    connections: int = CONNECTIONS,
 ) -> None:
     """Applies a district whose run is due now, and is not its first."""
     now = datetime.now(UTC)
-    district = read_district(settings(district_id, origin, behaviour)).district
+    district = read_district(settings(district_id, origin, behaviour, connections)).district
     cutoff = Cutoff(now.date(), now)
     await districts.apply(pool, district, key, secret, cutoff, now, now)
     await pool.execute(

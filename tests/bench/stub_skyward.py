@@ -3,7 +3,7 @@
 The stand-in Skyward enforces Skyward's rules, which costs more than what is to be measured. This
 one remembers the last bodies only, so that a result can be read back. The first segment of the
 path chooses how it behaves: ``/ok``, ``/throttling`` (three of four writes are answered 429),
-``/dead`` (nothing is ever answered).
+``/dead`` (nothing is ever answered), ``/far`` (each answer comes 50 ms later).
 """
 
 import asyncio
@@ -19,6 +19,7 @@ import uvloop
 
 from tests.bench.nights import CLASSES
 
+FAR_SECONDS: Final = 0.05
 _REMEMBERED: Final = 8192
 _HEAD: Final = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _TOKEN: Final = json.dumps({"access_token": "t", "expires_in": 3600}).encode()
@@ -74,7 +75,13 @@ class _Server(asyncio.Protocol):
             if path.startswith(b"/dead"):
                 continue
             status, answer = self._answer(method, path, body)
-            self._transport.write(_HEAD % (status, len(answer)) + answer)
+            whole_answer = _HEAD % (status, len(answer)) + answer
+            if path.startswith(b"/far"):
+                asyncio.get_running_loop().call_later(
+                    FAR_SECONDS, self._transport.write, whole_answer
+                )
+            else:
+                self._transport.write(whole_answer)
 
     def _answer(self, method: bytes, path: bytes, body: bytes) -> tuple[bytes, bytes]:
         if method == b"PUT":
