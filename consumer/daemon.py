@@ -7,6 +7,7 @@ sandbox are the only ones that read the clock.
 
 import asyncio
 import gc
+import math
 import os
 import signal
 import socket
@@ -40,6 +41,7 @@ from consumer.sealing import SealingKeys
 from consumer.settings import Settings
 from consumer.skyward import Network, Skyward
 from consumer.store import districts, gauges, retention
+from consumer.store.clock import CURE, SKEW, Clock
 from consumer.store.connection import UNAVAILABLE, UNREACHABLE, Pool, connect, unreachable
 from consumer.store.districts import StoredDistrict
 from consumer.store.migrate import expect_current_schema
@@ -62,6 +64,8 @@ _OLDER: Final = (20, 20)
 
 _TICK: Final = 0.5
 _GAUGES_EVERY: Final = 15.0
+_CLOCKS_EVERY: Final = 15.0
+_SKEW_TOLD_EVERY: Final = 600.0
 _RETENTION_EVERY: Final = 86_400.0
 _INTAKE_PAUSES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _LASTED: Final = 60.0
@@ -227,7 +231,7 @@ async def run(settings: Settings) -> int:
             holder=holder(),
             connect=connects(keys, network, metrics, traces=traces),
             await_intake=lambda wait: await_recorded(pool, LogEnd(kafka), wait),
-            now=_now,
+            now=daemon.clock.now,
             counted=daemon.count,
         )
         intake = Intake(kafka, pool, metrics, _now)
@@ -245,12 +249,14 @@ async def flush_once(
     keys = _keys_of(settings)
     kafka = settings.require_kafka()
     async with opened_pool(settings) as pool, network_of(settings) as network:
+        clock = Clock(_now)
+        await clock.compare(pool)
         flusher = Flusher(
             pool=pool,
             holder=holder(),
             connect=connects(keys, network),
             await_intake=lambda bound: await_recorded(pool, LogEnd(kafka), bound),
-            now=_now,
+            now=clock.now,
             counted=lambda district, tally: None,
         )
         stored = await districts.find(pool, district_id)
@@ -264,7 +270,7 @@ async def flush_once(
                     f"District {district_id} is being flushed at this moment; wait for that run"
                     f" to end, see 'passback runs {district_id}'."
                 )
-            cutoff = manual_cutoff(stored.district, _now())
+            cutoff = manual_cutoff(stored.district, clock.now())
             return await flusher.flush(lease, stored, "manual", cutoff, wait, force=force)
 
 
@@ -280,6 +286,8 @@ class Daemon:
         traces: Tracing | None = None,
     ) -> None:
         self._settings = settings
+        self.clock: Final = Clock(_now)
+        self._clocks_compared = self._skew_told = -math.inf
         self._pool = pool
         self._metrics = metrics
         self._traces = traces
@@ -384,21 +392,35 @@ class Daemon:
 
     async def _schedule(self, schedule: Schedule) -> None:
         try:
+            if time.monotonic() - self._clocks_compared >= _CLOCKS_EVERY:
+                await self._compare_clocks()
             await schedule.start_due()
         finally:
             self._health.scheduled = time.monotonic()
 
+    async def _compare_clocks(self) -> None:
+        """Before the first run, and again and again: what runs go by, and what is told of it."""
+        skew = await self.clock.compare(self._pool)
+        self._clocks_compared = time.monotonic()
+        self._metrics.set_clock_skew(skew.total_seconds())
+        if abs(skew) <= SKEW:
+            self._skew_told = -math.inf
+        elif self._clocks_compared - self._skew_told >= _SKEW_TOLD_EVERY:
+            self._skew_told = self._clocks_compared
+            self._log.warning("clocks_differ", seconds=skew.total_seconds(), because=CURE)
+
     async def _retain(self) -> None:
         """Deletes what is older than the retention, one district after the other."""
-        before = _now() - timedelta(days=self._settings.retention_days)
-        for name in await retention.keep_partitions(self._pool, before, _now()):
+        now = self.clock.now()
+        before = now - timedelta(days=self._settings.retention_days)
+        for name in await retention.keep_partitions(self._pool, before, now):
             self._log.info("partition_dropped", partition=name)
         for stored in await districts.find_all(self._pool):
             district_id = stored.district.district
-            purged = await retention.purge(self._pool, district_id, before, _now(), history=False)
+            purged = await retention.purge(self._pool, district_id, before, now, history=False)
             if any(asdict(purged).values()):
                 self._log.info("purged", district=district_id, **asdict(purged))
-        if unclaimed := await retention.purge_unclaimed(self._pool, before, _now()):
+        if unclaimed := await retention.purge_unclaimed(self._pool, before, now):
             self._log.info("purged", quarantined=unclaimed)
 
     async def _tick(self) -> None:
@@ -460,7 +482,7 @@ class Daemon:
         self._log.error("run_failed", district=district_id, exc_info=error)
 
     async def _show_gauges(self) -> None:
-        shown = await gauges.read(self._pool, _now())
+        shown = await gauges.read(self._pool, self.clock.now())
         for number, one in enumerate(shown.districts):
             if number % gauges.TOGETHER == 0:
                 await asyncio.sleep(0)

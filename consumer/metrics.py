@@ -629,6 +629,16 @@ class Metrics:
             registry=registry,
         )
 
+        self._clock_skew = Gauge(
+            "passback_clock_skew_seconds",
+            "How far this machine's clock is ahead of the database's; below 0, behind it.",
+            registry=registry,
+        )
+
+    def set_clock_skew(self, seconds: float) -> None:
+        """How far the two clocks were apart when they were compared."""
+        self._clock_skew.set(seconds)
+
     def set_loop_lag(self, seconds: float) -> None:
         """How late the event loop woke, at the worst of the last minute."""
         self._loop_lag.set(seconds)

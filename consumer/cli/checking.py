@@ -1,17 +1,20 @@
-"""What ``check`` asks: settings, sealing keys, database, schema, Kafka, topics, group.
+"""What ``check`` asks: settings, sealing keys, database, clocks, schema, Kafka, topics, group.
 
 A check that needs what failed before it is left out: its cure would be the other one's.
 """
 
+from datetime import timedelta
+
 from consumer.cli.checks import Check
 from consumer.cli.reading_on import ReadOn, gone_from
-from consumer.cli.session import Session
+from consumer.cli.session import Session, now
 from consumer.errors import ServiceUnavailable, UsageError
 from consumer.events import TOPICS
 from consumer.intake import LogEnd
 from consumer.sealing import SealingKeys
 from consumer.settings import KafkaSettings, Settings
 from consumer.store import districts
+from consumer.store.clock import CURE, SKEW, Clock
 from consumer.store.connection import (
     FORBIDDEN,
     OWNER,
@@ -42,6 +45,7 @@ async def check_everything(session: Session) -> list[Check]:
     checks.append(database)
     if pool is not None:
         try:
+            checks.append(await _clocks(pool))
             schema = await _schema(pool)
             checks.append(schema)
             if schema.passes:
@@ -75,6 +79,15 @@ async def _database(settings: Settings) -> tuple[Pool | None, Check]:
     except UNREACHABLE as error:
         return None, _without_service("database", unreachable(url, error))
     return pool, Check("database", True, "Postgres answers")
+
+
+async def _clocks(pool: Pool) -> Check:
+    skew = await Clock(now).compare(pool)
+    if abs(skew) <= SKEW:
+        return Check("clocks", True, "this machine's clock and the database's agree")
+    which = "ahead of" if skew > timedelta(0) else "behind"
+    apart = timedelta(seconds=round(abs(skew).total_seconds()))
+    return Check("clocks", False, f"this machine's clock is {apart} {which} the database's", CURE)
 
 
 async def _schema(pool: Pool) -> Check:

@@ -16,7 +16,7 @@ from consumer.gradebook import ItemKey, Kind, Reason, RunReport
 from consumer.store.connection import Connection, Pool
 
 # Counted on while a machine or a virtual one is suspended, where the system tells it.
-_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @dataclass(slots=True)
@@ -32,10 +32,10 @@ class Term:
     @classmethod
     def beginning(cls, time_to_live: timedelta) -> "Term":
         """A term from now on."""
-        return cls(time.clock_gettime(_CLOCK) + time_to_live.total_seconds())
+        return cls(time.clock_gettime(CLOCK) + time_to_live.total_seconds())
 
     def is_over(self) -> bool:
-        return time.clock_gettime(_CLOCK) >= self.ends_at
+        return time.clock_gettime(CLOCK) >= self.ends_at
 
 
 @dataclass(frozen=True, slots=True)

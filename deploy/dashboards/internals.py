@@ -69,6 +69,13 @@ def _process() -> list[Panel]:
             steps=((None, GREEN), (1, RED)),
         ),
         graph(
+            "Clock skew",
+            "How far each machine's clock is ahead of Postgres', or behind it, below 0. From 5 s on"
+            " it is logged as clocks_differ: let NTP keep both. A night waits for the later one.",
+            {"{{instance}}": f"passback_clock_skew_seconds{{{JOB}}}"},
+            "s",
+        ),
+        graph(
             "Memory",
             "Resident size of each process.",
             {"{{instance}}": f"process_resident_memory_bytes{{{JOB}}} {_OURS}"},

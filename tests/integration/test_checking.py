@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from consumer.cli import checking
 from consumer.events import TOPICS
 from consumer.sandbox.kafka import Kafka
 from consumer.store.recording import store_offsets
@@ -38,13 +40,29 @@ def test_all_that_the_daemon_needs_is_there(
     make(kafka_broker, topic_prefix, "compact")
     found = lines(checked, status=0)
     assert list(found) == [
-        *("settings", "sealing key", "database", "schema", "district secrets", "kafka"),
+        *("settings", "sealing key", "database", "clocks", "schema", "district secrets", "kafka"),
         *(f"topic {topic_prefix}{name}" for name in TOPICS),
         "group skyward-passback",
     ]
     assert all(one["passes"] for one in found.values())
     grades = found[f"topic {topic_prefix}grade-changed"]
     assert grades["because"] == "it has 2 partitions and is compacted"
+
+
+@pytest.mark.parametrize(("hours", "said"), [(3, "3:00:00 ahead of"), (-3, "3:00:00 behind")])
+def test_a_machine_whose_clock_is_not_the_databases_is_told(
+    checked: Operator,
+    kafka_broker: Kafka,
+    topic_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    hours: int,
+    said: str,
+) -> None:
+    make(kafka_broker, topic_prefix, "compact")
+    monkeypatch.setattr(checking, "now", lambda: datetime.now(UTC) + timedelta(hours=hours))
+    clocks = lines(checked, status=1)["clocks"]
+    assert clocks["because"] == f"this machine's clock is {said} the database's"
+    assert "NTP" in clocks["cure"]
 
 
 @pytest.mark.parametrize("policy", ["delete", "compact,delete"])

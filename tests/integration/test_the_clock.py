@@ -15,6 +15,7 @@ from consumer.district import District
 from consumer.flush.schedule import Schedule
 from consumer.gradebook import RunReport
 from consumer.store import runs
+from consumer.store.clock import Clock
 from consumer.store.connection import Pool
 from consumer.store.districts import StoredDistrict
 from consumer.store.runs import Lease
@@ -192,6 +193,59 @@ async def test_with_leases_on_the_replicas_own_clocks_values_would_go_twice(
     monkeypatch.setattr(runs, "take_lease", _take_lease_by_the_machines_clock)
     monkeypatch.setattr(runs, "due", _due_whoever_holds_it)
     assert await _sent_by_two_clocks(november) > len(november.evening.students)
+
+
+async def _begun_on_a_machine(nights: Nights, off: timedelta) -> timedelta:
+    """How long after its cutoff, two seconds from now, a night begins there; by the true clock."""
+    clock = Clock(lambda: datetime.now(UTC) + off)
+    assert abs(await clock.compare(nights.pool) - off) < SECOND
+    nights.evening.assess("quiz", due_days=5)
+    nights.evening.grade("quiz", 0, "8")
+    await nights.record()
+    at = datetime.now(UTC) + 2 * SECOND
+    await runs.schedule(nights.pool, "lakeside", Cutoff(at.date(), at), at, 0)
+    reports: list[RunReport] = []
+    flusher = replace(nights.flusher(), now=clock.now)
+    schedule = Schedule(
+        flusher,
+        PACE,
+        lambda district: nullcontext(),
+        reports.append,
+        lambda district, error: pytest.fail(str(error)),
+    )
+    while not await schedule.start_due():
+        await asyncio.sleep(0.01)
+    begun = datetime.now(UTC) - at
+    while not reports:
+        await asyncio.sleep(0.01)
+    assert reports[0].results["posted"] == 1
+    return begun
+
+
+async def test_a_machine_that_is_hours_ahead_begins_no_night_before_its_cutoff(
+    nights: Nights,
+) -> None:
+    begun = await _begun_on_a_machine(nights, 3 * HOUR)
+    assert timedelta(0) <= begun < SECOND
+
+
+async def test_a_build_that_goes_by_the_machines_clock_alone_is_noticed(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clock, "now", lambda self: self._machine())
+    assert await _begun_on_a_machine(nights, 3 * HOUR) < -SECOND
+
+
+async def test_a_clock_that_jumps_ahead_between_two_comparisons_moves_nothing(
+    nights: Nights,
+) -> None:
+    off = timedelta(0)
+    clock = Clock(lambda: datetime.now(UTC) + off)
+    assert await clock.compare(nights.pool) == timedelta(0)
+    off = 5 * HOUR
+    assert abs(clock.now() - datetime.now(UTC)) < SECOND
+    off = -5 * HOUR
+    assert abs(clock.now() - datetime.now(UTC) + 5 * HOUR) < SECOND
 
 
 def _without_folds(district: District, service_date: date) -> Cutoff:
