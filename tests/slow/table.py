@@ -43,6 +43,9 @@ _ORDINARY = {
     "replicas whose clocks are three hours apart": (
         "test_the_clock.py::test_replicas_whose_clocks_are_hours_apart_send_each_value_once"
     ),
+    "a machine whose clock is three hours ahead of Postgres'": (
+        "test_the_clock.py::test_a_machine_that_is_hours_ahead_begins_no_night_before_its_cutoff"
+    ),
     "events stamped in the future": (
         "test_the_clock.py::"
         "test_a_time_more_than_five_minutes_ahead_of_its_record_counts_as_the_records"
@@ -102,6 +105,42 @@ _ORDINARY = {
         "test_a_replica_that_joins_and_one_that_leaves_in_mid_batch_lose_nothing"
     ),
 }
+_FOUND = """\
+## What finds a broken build
+
+Each clause of the judge has a history that breaks it in `tests/unit/test_history.py`, and a build,
+broken on purpose, that it finds: killed (SIGKILL), or standing still (SIGSTOP), where that is what
+brings it to light.
+
+| clause | the build that it finds | where |
+|---|---|---|
+"""
+_KILLED = "slow/test_killed_replicas.py::test_a_broken_build_that_is_killed_is_found_by_its_clause"
+_FROZEN = (
+    "slow/test_frozen_replicas.py::test_a_broken_build_that_stands_still_is_found_by_its_clauses"
+)
+_CUT = "slow/test_interrupted_nights.py::test_a_broken_build_is_found_by_its_clause"
+_ASKS_EARLY = (
+    "integration/test_zombies.py::"
+    "test_a_build_that_asks_its_lease_before_its_connection_stands_is_noticed"
+)
+_OFFSETS_FIRST = (
+    "integration/test_interrupted_nights.py::"
+    "test_a_build_that_stores_offsets_before_rows_is_noticed"
+)
+_BUILDS = {
+    "final_value": ("counts as posted what changed while it was on its way, killed", _KILLED),
+    "one_result_each": ("makes a result's id up, and asks nothing after a death, killed", _KILLED),
+    "store_believes": ("settles under a lease that went to another, standing still", _FROZEN),
+    "versions_rise": ("asks its lease before its connection stands, standing still", _ASKS_EARLY),
+    "nothing_later_than_its_night": ("sends what changed after the cutoff", _CUT),
+    "no_write_after_the_lease": ("does not ask its lease before it writes", _FROZEN),
+    "line_item_first": ("sends results while their line item is on its way, killed", _KILLED),
+    "nothing_twice": ("sends what stands already", _CUT),
+    "own_district_only": ("makes a line item's id up, killed", _KILLED),
+    "offsets_behind_rows": ("stores the offsets before the rows, killed", _OFFSETS_FIRST),
+    "store_invents_nothing": ("numbers versions itself", _CUT),
+}
 _COLUMNS = "| fault | rounds | lost | doubled | repeated | recovered | how it was seen |"
 
 
@@ -148,5 +187,9 @@ class Table:
         rule = "|" + "---|" * len(fields(Row))
         rows = [self.lines[fault] for fault in sorted(self.lines)]
         ordinary = [f"| {fault} | `{test}` |" for fault, test in _ORDINARY.items()]
-        head = [_HEAD, _COLUMNS, rule, *rows, "", _ELSEWHERE.rstrip(), *ordinary]
+        builds = [
+            f"| `{clause}` | {build} | `{where}` |" for clause, (build, where) in _BUILDS.items()
+        ]
+        head = [_HEAD, _COLUMNS, rule, *rows, "", _FOUND.rstrip(), *builds]
+        head += ["", _ELSEWHERE.rstrip(), *ordinary]
         FILE.write_text("\n".join(head) + "\n")

@@ -1,15 +1,21 @@
 """A night that ends at each of its awaits, one after the other, in both ways."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from consumer.flush import sending
+from consumer import rules
+from consumer.flush import run, sending
 from consumer.gradebook import Kind, Outcome
+from consumer.rules import Tonight
 from consumer.skyward import Skyward
+from consumer.store import recording
+from consumer.store.recording import Batch, Recorded
 from tests.integration.interrupted import Interrupted, Way, interrupted
 from tests.integration.test_in_doubt import after_deaths
 from tests.integration.test_interrupted_nights import clauses_broken, cut_at_each
@@ -74,3 +80,50 @@ def test_a_build_that_settles_before_it_sends_is_noticed(
 
     monkeypatch.setattr(sending.Sending, "_put_result", settle_first)
     assert "store_believes" in clauses_broken(night, range(100, 220, 10))
+
+
+def ignores_its_cutoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changed within a day after it goes, too."""
+
+    def later(district: Any, cutoff_at: datetime, *more: Any) -> Tonight:
+        return Tonight(district, cutoff_at + timedelta(days=1), *more)
+
+    monkeypatch.setattr(run, "Tonight", later)
+
+
+def sends_what_stands_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value goes again although it is the one that was acknowledged."""
+    monkeypatch.setattr(rules, "_is_same", lambda *_: False)
+
+
+def numbers_versions_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the place in the log, which a replay from a topic that was compacted would change."""
+    kept = recording.record
+
+    async def renumbered(pool: Any, batch: Batch, now: datetime) -> Recorded:
+        changes = []
+        for one in batch.changes:
+            data = one.change.data
+            if data is not None:
+                data = msgspec.structs.replace(data, version=one.at.offset)
+            change = msgspec.structs.replace(one.change, data=data)
+            changes.append(msgspec.structs.replace(one, change=change))
+        batch.changes = changes
+        return await kept(pool, batch, now)
+
+    monkeypatch.setattr(recording, "record", renumbered)
+
+
+BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "nothing_later_than_its_night": ignores_its_cutoff,
+    "nothing_twice": sends_what_stands_already,
+    "store_invents_nothing": numbers_versions_itself,
+}
+
+
+@pytest.mark.parametrize("clause", BROKEN)
+def test_a_broken_build_is_found_by_its_clause(
+    night: Interrupted, monkeypatch: pytest.MonkeyPatch, clause: str
+) -> None:
+    BROKEN[clause](monkeypatch)
+    assert clause in clauses_broken(night, range(100, 220, 10))
