@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from consumer.cutoff import Cutoff
 from consumer.district import District
@@ -55,9 +55,18 @@ class Flusher:
     async def lease(self, district_id: str) -> AsyncIterator[Lease | None]:
         """The district's lease, renewed while it is held; None where another holds it.
 
-        Whoever is inside is cancelled with ``LeaseLost`` when the lease goes.
+        Whoever is inside is cancelled with ``LeaseLost`` when the lease goes. Who is cancelled
+        while it takes or gives back the lease leaves none behind, which would have to expire.
         """
-        lease = await runs.take_lease(self.pool, district_id, self.holder, LEASE)
+        taking = asyncio.create_task(runs.take_lease(self.pool, district_id, self.holder, LEASE))
+        try:
+            await _to_its_end(taking)
+        except asyncio.CancelledError:
+            taken = taking.done() and not taking.cancelled() and taking.exception() is None
+            if taken and (lease := taking.result()) is not None:
+                await runs.release_lease(self.pool, lease)
+            raise
+        lease = taking.result()
         if lease is None:
             yield None
             return
@@ -73,9 +82,12 @@ class Flusher:
                 ) from renewal.exception()
             raise
         finally:
-            renewal.cancel()
-            await asyncio.gather(renewal, return_exceptions=True)
-            await runs.release_lease(self.pool, lease)
+            await _to_its_end(asyncio.create_task(self._give_back(lease, renewal)))
+
+    async def _give_back(self, lease: Lease, renewal: "asyncio.Task[None]") -> None:
+        renewal.cancel()
+        await asyncio.gather(renewal, return_exceptions=True)
+        await runs.release_lease(self.pool, lease)
 
     async def _renew(self, lease: Lease, inside: "asyncio.Task[object]") -> None:
         try:
@@ -253,3 +265,15 @@ class Flusher:
             await undecided.mark_items(
                 self.pool, run.district_id, run.cutoff.at, classes=sorted(changed)
             )
+
+
+async def _to_its_end(task: "asyncio.Task[Any]") -> None:
+    """Waits for ``task`` and raises its error; a cancellation meanwhile is raised when it ended."""
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # taken note of: the cancellation is raised
+        raise
+    task.result()

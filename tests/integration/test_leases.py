@@ -1,13 +1,16 @@
 """Leases, runs and whose turn it is: one holder at a time, fenced by a rising epoch."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
+from typing import NoReturn
 
 import pytest
 
 from consumer.cutoff import Cutoff
 from consumer.errors import LeaseLost
+from consumer.flush.run import Flusher
 from consumer.store import connection, districts, runs
 from consumer.store.connection import Pool, connect
 from consumer.store.runs import Lease
@@ -140,6 +143,72 @@ async def test_a_holder_that_stands_still_while_writing_is_ended_by_postgres(
             assert (await take(others, "replica-2")).epoch == 2
     finally:
         its.terminate()
+
+
+# -- whoever is stopped ---------------------------------------------------------------------
+
+
+def flusher(pool: Pool) -> Flusher:
+    """A replica that holds leases and runs nothing."""
+
+    async def reached(wait: timedelta) -> bool:
+        raise AssertionError("nothing is run")
+
+    def connect_one(*_: object) -> NoReturn:
+        raise AssertionError("nothing is run")
+
+    return Flusher(
+        pool=pool,
+        holder="replica-1",
+        connect=connect_one,
+        await_intake=reached,
+        now=lambda: minute(0),
+        counted=lambda district, tally: None,
+    )
+
+
+async def test_who_is_stopped_while_it_gives_its_lease_back_still_gives_it_back(pool: Pool) -> None:
+    leave = asyncio.Event()
+    held = asyncio.Event()
+
+    async def hold() -> None:
+        async with flusher(pool).lease("lakeside"):
+            held.set()
+            await leave.wait()
+
+    holding = asyncio.create_task(hold())
+    await held.wait()
+    async with pool.acquire() as rival, rival.transaction():
+        await rival.execute("SELECT FROM lease FOR UPDATE")
+        leave.set()
+        while not await pool.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+            await asyncio.sleep(0.01)
+        holding.cancel()
+        await asyncio.sleep(0.1)
+    await asyncio.wait([holding])
+    assert holding.cancelled()
+    assert (await take(pool, "replica-2")).epoch == 2
+
+
+async def test_who_is_stopped_at_any_moment_leaves_no_lease_behind(pool: Pool) -> None:
+    async def hold() -> None:
+        async with flusher(pool).lease("lakeside"):
+            await asyncio.sleep(0.001)
+
+    takes = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        await hold()
+        takes.append(time.perf_counter() - begun)
+    cut_off = 0
+    for step in range(50):
+        holding = asyncio.create_task(hold())
+        await asyncio.sleep(min(takes) * step / 50)
+        holding.cancel()
+        await asyncio.wait([holding])
+        cut_off += holding.cancelled()
+        await runs.release_lease(pool, await take(pool, "replica-2"))
+    assert cut_off > 10
 
 
 # -- runs -----------------------------------------------------------------------------------
