@@ -336,7 +336,7 @@ class Daemon:
             asyncio.create_task(part)
             for part in (
                 self._read(intake),
-                self._every(_TICK, lambda: self._schedule(schedule)),
+                self._every(0, lambda: self._schedule(schedule)),
                 self._every(_GAUGES_EVERY, self._show_gauges),
                 self._every(_RETENTION_EVERY, self._retain),
                 self._tick(),
@@ -397,6 +397,7 @@ class Daemon:
             await schedule.start_due()
         finally:
             self._health.scheduled = time.monotonic()
+        await schedule.wait()
 
     async def _compare_clocks(self) -> None:
         """Before the first run, and again and again: what runs go by, and what is told of it."""

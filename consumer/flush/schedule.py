@@ -7,7 +7,7 @@ longer than a window is ended, and the next one goes on.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,6 +17,9 @@ from consumer.flush.run import Flusher
 from consumer.gradebook import Reason, RunReport
 from consumer.store import districts, runs
 from consumer.store.districts import StoredDistrict
+
+_LOOKS_APART: Final = (0.05, 0.5)
+"""Seconds between two looks at what is due, at least and at most."""
 
 _FIRST_PAUSE: Final = timedelta(minutes=1)
 _AFTER_FAILURE: Final = timedelta(seconds=2)
@@ -51,9 +54,11 @@ class Schedule:
     _running: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
     # A district that failed here is left alone for a while, and delays no other.
     _failures: dict[str, tuple[int, datetime]] = field(default_factory=dict)
+    _some_ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start_due(self) -> int:
         """Starts a run of each due district, as far as there is room; returns how many."""
+        self._some_ended.clear()
         room = self.pace.districts_at_once - len(self._running)
         if room <= 0:
             return 0
@@ -64,6 +69,14 @@ class Schedule:
         for district_id in fresh:
             self._running[district_id] = asyncio.create_task(self._run(district_id))
         return len(fresh)
+
+    async def wait(self) -> None:
+        """Until it is worth looking again: a run has ended, or time has passed."""
+        least, most = _LOOKS_APART
+        await asyncio.sleep(least)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(most - least):
+                await self._some_ended.wait()
 
     async def stop(self, within: float) -> bool:
         """Cancels what runs and waits: leases are released, and the runs can be gone on with.
@@ -107,6 +120,7 @@ class Schedule:
             self.failed(district_id, error)
         finally:
             self._running.pop(district_id, None)
+            self._some_ended.set()
 
     async def _schedule_next(
         self, stored: StoredDistrict, cutoff: Cutoff, report: RunReport

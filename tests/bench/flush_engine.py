@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Final
@@ -27,8 +27,6 @@ from consumer.store.districts import StoredDistrict
 from tests.bench.processes import told
 
 _WINDOW: Final = timedelta(hours=6)
-_LOOK_EVERY: Final = 0.2
-"""Seconds; and at once where a run ended."""
 _HELD: Final = """
 SELECT count(*) FROM lease
 WHERE starts_with(district_id, $1) AND expires_at > clock_timestamp()"""
@@ -72,12 +70,9 @@ async def flush(url: str, good: str, at_once: str = "") -> None:
             "SELECT count(*) FROM district WHERE starts_with(district_id, $1)", good
         )
 
-        some_ended = asyncio.Event()
-
         def done(report: RunReport) -> None:
             if report.district_id.startswith(good):
                 finished[report.district_id] = report
-            some_ended.set()
 
         schedule = Schedule(
             flusher,
@@ -89,11 +84,8 @@ async def flush(url: str, good: str, at_once: str = "") -> None:
         began = time.perf_counter(), time.process_time()
         while len(finished) < waited_for:
             assert not failures, failures
-            some_ended.clear()
             await schedule.start_due()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_EVERY):
-                    await some_ended.wait()
+            await schedule.wait()
         ended = time.perf_counter(), time.process_time()
         # Else stopping would cut off the last ones as they give their leases back.
         while await pool.fetchval(_HELD, good):

@@ -1,13 +1,21 @@
 """Runs of one district on the real store and the stand-in Skyward, told the time."""
 
 import asyncio
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from random import Random
 from typing import Any
 
-from consumer.flush import sending
+import pytest
+
+from consumer.flush import schedule, sending
+from consumer.gradebook import RunReport
+from consumer.store import runs
 from tests.integration.nights import Nights
+from tests.integration.simulated_time import PACE
+from tests.recordables import apply
 
 
 async def test_a_changed_score_is_sent_and_the_same_score_again_is_not(nights: Nights) -> None:
@@ -326,3 +334,28 @@ async def test_what_changed_after_the_cutoff_waits_for_the_next_night(nights: Ni
     nights.evening.grade("quiz", 0, "8", after=timedelta(minutes=33))
     assert (await nights.flush()).results["posted"] == 0
     assert (await nights.flush(days=1)).results["posted"] == 1
+
+
+async def test_a_place_that_a_run_leaves_is_taken_at_once(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "_LOOKS_APART", (0.0, 60.0))
+    cutoff = nights.cutoff()
+    await runs.schedule(nights.pool, "lakeside", cutoff, cutoff.at, 0)
+    for name in ("hillside", "seaside"):
+        await apply(nights.pool, name, cutoff)
+    reports: list[RunReport] = []
+    failures: list[Exception] = []
+    one_place = schedule.Schedule(
+        nights.flusher(),
+        replace(PACE, districts_at_once=1),
+        lambda district: nullcontext(),
+        reports.append,
+        lambda district, error: failures.append(error),
+    )
+    async with asyncio.timeout(20):
+        while len(reports) < 3:
+            await one_place.start_due()
+            await one_place.wait()
+    assert {report.district_id for report in reports} == {"hillside", "lakeside", "seaside"}
+    assert failures == []
