@@ -32,8 +32,9 @@ class _Cut:
 class Proxy:
     """Forwards a port of its own to ``port``; use it as a context manager.
 
-    ``delay``: seconds that each chunk of bytes waits, either way. ``rate``: bytes a second of each
-    connection, either way; None: as fast as it goes. Both may be changed while bytes flow.
+    ``delay``: seconds that each chunk of bytes waits, either way. ``rate``: bytes a second that all
+    connections have together, either way; None: as fast as it goes. Both may be changed while bytes
+    flow.
     """
 
     def __init__(self, port: int) -> None:
@@ -48,6 +49,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._flows = asyncio.Event()
         self._flows.set()
+        self._narrow = {way: asyncio.Lock() for way in ("request", "answer")}
         self._open: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._cuts: list[_Cut] = []
@@ -197,9 +199,10 @@ class Proxy:
                 if self._is_cut(way, chunk):
                     self._cut_one(pair)
                     return
-                pause = self.delay + (len(chunk) / self.rate if self.rate is not None else 0)
-                if pause:
-                    await asyncio.sleep(pause)
+                await asyncio.sleep(self.delay)
+                if self.rate is not None:
+                    async with self._narrow[way]:
+                        await asyncio.sleep(len(chunk) / self.rate)
                 writer.write(chunk)
                 await writer.drain()
         finally:
