@@ -162,7 +162,9 @@ async def test_serialization_failures(
     night.proxy.cut()  # New connections take the new default.
     endings: list[Any] = []
     failures = 0
-    for _ in range(5):
+    # A collision is chance, about one in every second night: five nights may well see none.
+    while failures < 5:
+        assert len(endings) < 100, f"{failures} runs failed so in a hundred nights"
         stop = asyncio.Event()
         writer: asyncio.Task[int] | None = None
 
@@ -176,7 +178,6 @@ async def test_serialization_failures(
         await writer
         failures += ending.failures
         endings.append(ending)
-    assert failures >= 1
     assert all(one.gradebook == whole.gradebook and not one.findings for one in endings)
     table.add(
         Row(
