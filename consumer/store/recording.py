@@ -360,8 +360,8 @@ async def _not_stored(connection: Connection, changes: Sequence[Recordable]) -> 
     return [one for place, one in enumerate(changes) if place not in known]
 
 
-# Key by key, which a join might not do. What was settled, or pending since before, stays so
-# whatever else this batch or another replica writes.
+# What was settled, or pending since before, stays so whatever else this batch or another replica
+# writes. A plain join, which Citus can send to its nodes.
 _GRADES_STORED: Final = """
 SELECT coalesce(array_agg(n.place), '{}')
 FROM (
@@ -371,14 +371,10 @@ FROM (
     FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::timestamptz[]) WITH ORDINALITY
         AS k (key, version, changed_at, place)
 ) n
-CROSS JOIN LATERAL (
-    SELECT FROM grade g
-    WHERE g.district_id = n.district_id AND g.assessment_id = n.assessment_id
-        AND g.class_id = n.class_id AND g.student_id = n.student_id
-        AND g.version >= n.version
-        AND (g.settled_version >= n.version OR g.pending_since <= n.changed_at)
-    OFFSET 0
-) g"""
+JOIN grade g ON g.district_id = n.district_id AND g.assessment_id = n.assessment_id
+    AND g.class_id = n.class_id AND g.student_id = n.student_id
+WHERE g.version >= n.version
+    AND (g.settled_version >= n.version OR g.pending_since <= n.changed_at)"""
 
 # An older version that came late may have changed before the cutoff although the newest did not;
 # the grade is eligible by the first of its versions that was not sent. Such a one moves
@@ -459,7 +455,8 @@ WHERE g.district_id = s.district_id AND g.assessment_id = s.assessment_id
 async def _record_assessments(connection: Connection, one: Round) -> int:
     written = 0
     if one.newest:
-        written = _changed_rows(await connection.execute(_ASSESSMENTS, *one.columns))
+        # The rows themselves: what it counts, Citus tells with those that it left as they were.
+        written = len(await connection.fetch(_ASSESSMENTS, *one.columns))
     late = one.older if written == len(one.newest) else [*one.older, *one.newest]
     if late:
         await connection.execute(
@@ -532,7 +529,8 @@ ON CONFLICT (district_id, assessment_id, class_id) DO UPDATE SET
     changed_at = excluded.changed_at, log_partition = excluded.log_partition,
     log_offset = excluded.log_offset,
     decide_from = least(a.decide_from, excluded.changed_at)
-WHERE a.version < excluded.version"""
+WHERE a.version < excluded.version
+RETURNING a.district_id"""
 
 _ASSESSMENTS_SINCE: Final = """
 UPDATE assessment a SET decide_from = s.changed_at
