@@ -4,6 +4,11 @@ Between a write and its settling a process may die, or an answer may be lost. Mo
 sent again, which changes nothing. But where Otus takes a grade back meanwhile, nothing is sent
 again, and Skyward would hold a value of which the store knows nothing. So before a run decides
 anything, what Skyward shows of the items in doubt becomes what the store believes was sent.
+
+A write may also arrive after that question, and after a newer one of the next run: then an old
+value stands. So Skyward is asked once more, ``in_doubt.LATE`` after that run, of everything that
+was sent of these items; what it shows otherwise is decided again, and sent. Where the district
+keeps what Skyward shows otherwise (``changed_in_skyward``), that is kept as well.
 """
 
 import asyncio
@@ -63,6 +68,7 @@ async def adopt(
     Raises ``DistrictStopped`` where Skyward cannot be asked, and ``LeaseLost``.
     """
     tally = Tally()
+    again = lease.was_asked(now)
     # Of a Skyward that does not show what it holds nothing can be learnt.
     keys = lease.in_doubt if district.skyward.read_back else ()
     for first in range(0, len(keys), _AT_ONCE):
@@ -71,16 +77,28 @@ async def adopt(
             *(_ask(pool, skyward, district.district, item, grades) for item, grades in items)
         )
         shown = [one for one in asked if one is not None]
-        line_items = [found for one in shown if (found := _line_item(one)) is not None]
-        results = [found for one in shown for found in _results(district, one)]
+        line_items = [found for one in shown if (found := _line_item(one, again)) is not None]
+        results = [found for one in shown for found in _results(district, one, again)]
         if line_items or results:
             counts = await in_doubt.adopt(
-                pool, lease, run.run_id, line_items, results, run.cutoff.at, now
+                pool,
+                lease,
+                run.run_id,
+                line_items,
+                results,
+                run.cutoff.at,
+                now,
+                decide_again=again,
             )
             for origin, count in counts.items():
                 tally.posted[origin] = tally.posted.get(origin, 0) + count
-    await in_doubt.remember(pool, lease, ())
+    await in_doubt.remember(pool, lease, still_in_doubt(district, lease, now))
     return tally
+
+
+def still_in_doubt(district: District, lease: Lease, now: datetime) -> Sequence[ItemKey]:
+    """The lease's items of which Skyward is to be asked once more after this run."""
+    return () if lease.is_over(now) or not district.skyward.read_back else lease.in_doubt
 
 
 async def _ask(
@@ -129,7 +147,7 @@ def _by_student(
 # -- the line item ------------------------------------------------------------------------------
 
 
-def _line_item(shown: _Shown) -> AdoptedLineItem | None:
+def _line_item(shown: _Shown, again: bool) -> AdoptedLineItem | None:
     """What to believe of the line item; None where the store is right."""
     item, held, assessment = shown.item, shown.line_item, shown.assessment
     if item.posted is None:
@@ -144,7 +162,7 @@ def _line_item(shown: _Shown) -> AdoptedLineItem | None:
         }
     else:
         believed = dict(item.posted.fields)
-        if item.decide_from is None:
+        if item.decide_from is None and not again:
             return None  # nothing of the item itself had changed, so it was not written
     posted = believed | _seen(held, believed)
     if item.posted is not None and posted == believed:
@@ -172,7 +190,7 @@ def _seen(held: HeldLineItem, believed: Mapping[str, str]) -> dict[str, str]:
 # -- its results --------------------------------------------------------------------------------
 
 
-def _results(district: District, shown: _Shown) -> list[AdoptedResult]:
+def _results(district: District, shown: _Shown, again: bool) -> list[AdoptedResult]:
     """What to believe of the results, where the store is not right."""
     if shown.results is None:
         return []
@@ -180,6 +198,9 @@ def _results(district: District, shown: _Shown) -> list[AdoptedResult]:
     for student in sorted(shown.grades.keys() | shown.results.keys()):
         grade, theirs = shown.grades.get(student), shown.results.get(student)
         if grade is not None and not _was_on_its_way(shown.item, grade):
+            key = GradeKey(*shown.item.key, student)
+            if again and theirs is not None and _may_be_ours(district, key, grade, theirs):
+                found.append(_adopted(district, shown.item.key, student, grade, theirs))
             continue
         sent = None if grade is None else grade.sent
         if theirs is None:
@@ -197,6 +218,14 @@ def _was_on_its_way(item: UndecidedItem, grade: UndecidedGrade) -> bool:
     return grade.decide_from is not None or (
         item.decide_from is not None and grade.kind is not Kind.POST
     )
+
+
+def _may_be_ours(
+    district: District, key: GradeKey, grade: UndecidedGrade, theirs: HeldResult
+) -> bool:
+    """Whether a write that was late may have left this over what was settled since."""
+    ours = grade.sent is not None or theirs.sourced_id == result_id(district.district, key)
+    return ours and _is_news(district, grade, theirs)
 
 
 def _is_news(district: District, grade: UndecidedGrade | None, theirs: HeldResult) -> bool:

@@ -188,11 +188,12 @@ class Flusher:
             )
         ):
             return
+        begun = self.now()
         async with self.connect(stored, district) as skyward:
             skyward.write_while(lease.term.is_over)
             now_read = await self._read_district(skyward, district_id, run, stopped_classes)
             if lease.in_doubt:
-                adopted = await adopting.adopt(self.pool, skyward, district, lease, run, self.now())
+                adopted = await adopting.adopt(self.pool, skyward, district, lease, run, begun)
                 self.counted(district_id, adopted)
             night = Night(
                 self.pool,
@@ -218,6 +219,7 @@ class Flusher:
                 lambda tally: self.counted(district_id, tally),
                 ends_at,
                 first=stored.decided_revision == 0,
+                doubted=adopting.still_in_doubt(district, lease, begun),
             )
             try:
                 await sending.send(conflicts.pages(night, skyward))

@@ -15,8 +15,9 @@ from typing import Final
 from consumer.cutoff import Cutoff, jitter, next_cutoff
 from consumer.flush.run import Flusher
 from consumer.gradebook import Reason, RunReport
-from consumer.store import districts, runs
+from consumer.store import districts, in_doubt, runs
 from consumer.store.districts import StoredDistrict
+from consumer.store.runs import Lease
 
 _LOOKS_APART: Final = (0.05, 0.5)
 """Seconds between two looks at what is due, at least and at most."""
@@ -97,9 +98,10 @@ class Schedule:
                 if lease is None:
                     return
                 stored = await districts.find(self.flusher.pool, district_id)
-                if stored is None or stored.next_cutoff_at > self.flusher.now():
+                cutoff = None if stored is None else await self._cutoff(lease, stored)
+                if stored is None or cutoff is None:
                     return  # removed, or another replica was quicker
-                cutoff = Cutoff(stored.next_service_date, stored.next_cutoff_at)
+                again = bool(lease.in_doubt) and not lease.is_over(self.flusher.now())
                 with self.flushing(district_id):
                     report = await self.flusher.flush(
                         lease,
@@ -109,7 +111,7 @@ class Schedule:
                         self.pace.intake_wait,
                         window=self.pace.window,
                     )
-                await self._schedule_next(stored, cutoff, report)
+                await self._schedule_next(stored, cutoff, report, again=again)
                 self._failures.pop(district_id, None)
                 self.finished(report)
         except Exception as error:  # noqa: BLE001 - the top of one district's run
@@ -122,9 +124,26 @@ class Schedule:
             self._running.pop(district_id, None)
             self._some_ended.set()
 
+    async def _cutoff(self, lease: Lease, stored: StoredDistrict) -> Cutoff | None:
+        """Whose run is to be made: the next one's, or once more the last one's, where what was
+        in doubt before it has arrived since. None where another run was quicker.
+        """
+        pool, district_id = self.flusher.pool, stored.district.district
+        following = Cutoff(stored.next_service_date, stored.next_cutoff_at)
+        now = self.flusher.now()
+        if following.at <= now:
+            return following
+        if lease.in_doubt and (lease.is_over(now) or not lease.was_asked(now)):
+            last = await runs.last_cutoff(pool, district_id)
+            if last is not None:
+                return last
+        await self._schedule(district_id, following, again=bool(lease.in_doubt))
+        return None
+
     async def _schedule_next(
-        self, stored: StoredDistrict, cutoff: Cutoff, report: RunReport
+        self, stored: StoredDistrict, cutoff: Cutoff, report: RunReport, *, again: bool
     ) -> None:
+        """``again``: the last run is made once more when what may still arrive has arrived."""
         pool, now = self.flusher.pool, self.flusher.now()
         # The settings may have changed while it ran.
         latest = await districts.find(pool, stored.district.district) or stored
@@ -136,8 +155,13 @@ class Schedule:
         following = next_cutoff(latest.district, cutoff.at)
         while following.service_date <= cutoff.service_date:
             following = next_cutoff(latest.district, following.at)
-        start = first_start(report.district_id, following, self.pace.jitter)
-        await runs.schedule(pool, report.district_id, following, start, 0)
+        await self._schedule(report.district_id, following, again=again)
+
+    async def _schedule(self, district_id: str, following: Cutoff, *, again: bool) -> None:
+        start = first_start(district_id, following, self.pace.jitter)
+        if again:
+            start = min(start, self.flusher.now() + in_doubt.LATE)
+        await runs.schedule(self.flusher.pool, district_id, following, start, 0)
 
 
 def _pause(first: timedelta, attempts: int) -> timedelta:

@@ -10,7 +10,7 @@ stays undecided.
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -105,8 +105,12 @@ class Sending:
         ends_at: datetime | None = None,
         *,
         first: bool = False,
+        doubted: Collection[ItemKey] = (),
     ) -> None:
-        """``first``: no run of this district was ever done, by what this store knows."""
+        """``first``: no run of this district was ever done, by what this store knows.
+
+        ``doubted``: items of which Skyward is to be asked once more, whatever becomes of this run.
+        """
         self._pool = pool
         self._skyward = skyward
         self._night = night
@@ -146,7 +150,8 @@ class Sending:
         self._troubles: dict[ItemKey, int] = {}
         # The page whose items are in doubt until all of it is settled, and those that stay so.
         self._remembered: Page | None = None
-        self._in_doubt: set[ItemKey] = set()
+        self._doubted = doubted
+        self._in_doubt: set[ItemKey] = set(doubted)
 
     async def send(self, pages: AsyncIterator[Page]) -> None:
         """Sends and settles everything; raises ``DistrictStopped`` or ``LeaseLost``."""
@@ -162,8 +167,9 @@ class Sending:
             if self._troubles and not self._succeeded:
                 self._stop_with(Reason.SKYWARD_UNAVAILABLE, "no write of this run was answered")
         await self._settle()
-        if self._remembered is not None:
-            await in_doubt.remember(self._pool, self._lease, self._in_doubt)
+        if self._remembered is not None or self._doubted:
+            again = self._now() + in_doubt.LATE if self._doubted else None
+            await in_doubt.remember(self._pool, self._lease, self._in_doubt, again)
         if self._stop is not None:
             raise self._stop
 

@@ -5,7 +5,7 @@ The list stands in the district's lease, so that whoever takes it next sees it a
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from consumer.gradebook import GradeKey, ItemKey, Origin, Sent
@@ -38,15 +38,27 @@ class AdoptedResult:
     counts: bool
 
 
-async def remember(pool: Pool, lease: Lease, keys: Iterable[ItemKey]) -> None:
-    """Puts these in the place of those remembered before; raises ``LeaseLost``."""
+LATE: Final = timedelta(seconds=90)
+"""Whatever was on its way when its run ended has arrived after so long: a request lasts 60 s, and
+begins while its lease does.
+"""
+
+
+async def remember(
+    pool: Pool, lease: Lease, keys: Iterable[ItemKey], look_again_at: datetime | None = None
+) -> None:
+    """Puts these in the place of those remembered before; raises ``LeaseLost``.
+
+    ``look_again_at``: Skyward was asked of them, and is to be asked once more then.
+    """
     kept = await pool.fetchval(
-        "UPDATE lease SET in_doubt = $4"
+        "UPDATE lease SET in_doubt = $4, look_again_at = $5"
         " WHERE district_id = $1 AND holder = $2 AND epoch = $3 RETURNING true",
         lease.district_id,
         lease.holder,
         lease.epoch,
         sorted(keys),
+        look_again_at,
     )
     if not kept:
         raise lease_lost(lease)
@@ -95,10 +107,13 @@ async def adopt(
     results: Sequence[AdoptedResult],
     cutoff: datetime,
     now: datetime,
+    *,
+    decide_again: bool,
 ) -> dict[Origin, int]:
     """Takes in what Skyward holds, in one transaction; returns what it adds to the run's counts.
 
-    A grade without a row gets one, to be decided at ``cutoff``. Raises ``LeaseLost``.
+    A grade without a row gets one, to be decided at ``cutoff``; with ``decide_again`` so are
+    all others of these items. Raises ``LeaseLost``.
     """
     posted: dict[Origin, int] = {}
     for one in results:
@@ -119,6 +134,15 @@ async def adopt(
         )
         await connection.execute(_ADOPT_RESULTS, lease.district_id, now, *_columns(results), cutoff)
         await connection.execute(_ADOPTED, lease.district_id, now, *_columns(told), run_id)
+        if decide_again:
+            items = {one.key for one in line_items} | {one.key.item for one in results}
+            await connection.execute(
+                _DECIDE_AGAIN,
+                lease.district_id,
+                cutoff,
+                [key.assessment_id for key in items],
+                [key.class_id for key in items],
+            )
         await connection.execute(
             "UPDATE flush_run SET posted = posted + $3, zeros_posted = zeros_posted + $4"
             " WHERE district_id = $1 AND run_id = $2",
@@ -167,6 +191,11 @@ ON CONFLICT (district_id, assessment_id, class_id, student_id) DO UPDATE SET
     sent_score = excluded.sent_score, sent_status = excluded.sent_status,
     sent_origin = excluded.sent_origin, sent_at = excluded.sent_at,
     allocated_id = coalesce(excluded.allocated_id, g.allocated_id)"""
+
+_DECIDE_AGAIN: Final = """
+UPDATE assessment a SET decide_from = coalesce(a.decide_from, $2)
+FROM unnest($3::text[], $4::text[]) AS k (assessment_id, class_id)
+WHERE a.district_id = $1 AND a.assessment_id = k.assessment_id AND a.class_id = k.class_id"""
 
 _ADOPTED: Final = f"""
 INSERT INTO sent (district_id, at, run_id, assessment_id, class_id, student_id, score,

@@ -18,6 +18,8 @@ from consumer.store.connection import Connection, Pool
 # Counted on while a machine or a virtual one is suspended, where the system tells it.
 CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
+_SOMEBODYS_WORK: Final = timedelta(hours=1)
+
 
 @dataclass(slots=True)
 class Term:
@@ -43,7 +45,7 @@ class Lease:
     """The right to flush one district; ``epoch`` fences what its holder writes to the store.
 
     ``in_doubt``: items of which its last holder may have told Skyward what the store does not
-    know.
+    know. ``look_again_at``: Skyward was asked of them, and is to be asked once more then.
     """
 
     district_id: str
@@ -51,6 +53,15 @@ class Lease:
     epoch: int
     term: Term = field(default_factory=lambda: Term(0), compare=False)
     in_doubt: Sequence[ItemKey] = ()
+    look_again_at: datetime | None = None
+
+    def was_asked(self, now: datetime) -> bool:
+        """Skyward was asked, and not so long ago that what it shows since is somebody's work."""
+        return self.look_again_at is not None and now < self.look_again_at + _SOMEBODYS_WORK
+
+    def is_over(self, now: datetime) -> bool:
+        """Skyward was asked, and whatever was on its way then has arrived since."""
+        return self.look_again_at is not None and now >= self.look_again_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +102,21 @@ async def take_lease(
     row = await pool.fetchrow(
         "UPDATE lease SET holder = $2, epoch = epoch + 1, expires_at = statement_timestamp() + $3"
         " WHERE district_id = $1 AND expires_at < statement_timestamp()"
-        " RETURNING epoch, in_doubt",
+        f" RETURNING {_TAKEN}",
         *columns,
     ) or await pool.fetchrow(
         "INSERT INTO lease (district_id, holder, epoch, expires_at)"
         " VALUES ($1, $2, 1, statement_timestamp() + $3)"
-        " ON CONFLICT (district_id) DO NOTHING RETURNING epoch, in_doubt",
+        f" ON CONFLICT (district_id) DO NOTHING RETURNING {_TAKEN}",
         *columns,
     )
     if row is None:
         return None
     in_doubt = tuple(ItemKey(*key) for key in row["in_doubt"])
-    return Lease(district_id, holder, row["epoch"], term, in_doubt)
+    return Lease(district_id, holder, row["epoch"], term, in_doubt, row["look_again_at"])
+
+
+_TAKEN: Final = "epoch, in_doubt, look_again_at"
 
 
 async def renew_lease(pool: Pool, lease: Lease, time_to_live: timedelta) -> None:
@@ -268,6 +282,16 @@ async def schedule(
         start_at,
         attempts,
     )
+
+
+async def last_cutoff(pool: Pool, district_id: str) -> Cutoff | None:
+    """The cutoff of the newest nightly run, None before the first."""
+    row = await pool.fetchrow(
+        "SELECT service_date, cutoff_at FROM flush_run WHERE district_id = $1 AND kind = 'nightly'"
+        " ORDER BY service_date DESC LIMIT 1",
+        district_id,
+    )
+    return None if row is None else Cutoff(row["service_date"], row["cutoff_at"])
 
 
 async def reports(

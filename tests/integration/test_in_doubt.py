@@ -145,9 +145,9 @@ async def test_a_page_costs_one_statement_however_many_results_it_has_and_a_calm
     remembered: list[int] = []
     remember = in_doubt.remember
 
-    async def counted(pool: Any, lease: Any, keys: Any) -> None:
+    async def counted(pool: Any, lease: Any, keys: Any, *more: Any) -> None:
         remembered.append(len(keys))
-        await remember(pool, lease, keys)
+        await remember(pool, lease, keys, *more)
 
     monkeypatch.setattr(in_doubt, "remember", counted)
     for name in ("essay", "quiz"):
@@ -160,11 +160,13 @@ async def test_a_page_costs_one_statement_however_many_results_it_has_and_a_calm
     assert remembered == [2, 0]
 
 
-async def test_a_skyward_that_shows_no_results_is_asked_once_and_stops_nothing(
+async def test_a_skyward_that_shows_no_results_is_asked_twice_and_stops_nothing(
     nights: Nights,
 ) -> None:
     await answers_lost(nights)
     nights.skyward.fault("status", match="GET .*/results", status=403, times=None)
     report = await nights.flush(days=1)
     assert (report.state, report.results["posted"], nights.scores()) == ("done", 1, {"s-0": "9"})
+    assert await nights.pool.fetchval("SELECT in_doubt FROM lease") == [["quiz", "c-1"]]
+    assert (await nights.flush(days=1)).state == "done"
     assert await nights.pool.fetchval("SELECT in_doubt FROM lease") == []

@@ -3,9 +3,10 @@
 import asyncio
 import sys
 from collections.abc import Hashable
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
+
+from msgspec.structs import replace
 
 from consumer import rules
 from consumer.cli import main

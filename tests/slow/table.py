@@ -97,6 +97,9 @@ _ORDINARY = {
     "Postgres killed and restarted in mid-intake": (
         "test_intake.py::test_a_postgres_killed_and_restarted_in_mid_intake_loses_nothing"
     ),
+    "a write that arrives after a newer one, 90 s after its run at the latest": (
+        "test_late_writes.py::test_an_old_value_that_arrives_after_a_newer_one_gives_way_to_it"
+    ),
     "Kafka killed and restarted in mid-intake": (
         "test_intake_judged.py::test_a_kafka_killed_and_restarted_in_mid_intake_loses_nothing"
     ),
@@ -141,6 +144,19 @@ _BUILDS = {
     "offsets_behind_rows": ("stores the offsets before the rows, killed", _OFFSETS_FIRST),
     "store_invents_nothing": ("numbers versions itself", _CUT),
 }
+_LATE = """\
+## A write that is late, and what bounds it
+
+Skyward knows no lease and takes whatever arrives. So a write asks its lease when its connection
+stands, and waits for nothing from there to the socket: of one that stood still, only what its
+kernel or the network held may arrive later, and of a Skyward that is slow, what it had received.
+Where Otus changed the grade meanwhile and the next run was quicker, an old value then stands over
+a newer one. Therefore a run that follows one with an outcome that nobody knows is made once more,
+90 s after its end (a request lasts 60 s): Skyward is asked of everything that was sent of those
+line items, and what it shows otherwise is sent again. Not mended so is what arrives later still;
+what follows a run that a person started, until the next night's; and what the district keeps as a
+teacher's (`changed_in_skyward: hold`). `passback diff` shows all three.
+"""
 _COLUMNS = "| fault | rounds | lost | doubled | repeated | recovered | how it was seen |"
 
 
@@ -191,5 +207,5 @@ class Table:
             f"| `{clause}` | {build} | `{where}` |" for clause, (build, where) in _BUILDS.items()
         ]
         head = [_HEAD, _COLUMNS, rule, *rows, "", _FOUND.rstrip(), *builds]
-        head += ["", _ELSEWHERE.rstrip(), *ordinary]
+        head += ["", _LATE.rstrip(), "", _ELSEWHERE.rstrip(), *ordinary]
         FILE.write_text("\n".join(head) + "\n")
