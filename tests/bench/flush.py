@@ -24,6 +24,8 @@ _ROUNDS: Final = 5
 _LONG_ROUNDS: Final = 3
 _CONTENDERS: Final = ("ours", "bare", "aiohttp")
 _MANY: Final = 20
+_QUICK_MANY: Final = 5
+"""Fewer, so that each has more to do than to begin."""
 
 _MILLION: Final = 1_000_000
 _QUICK_MILLION: Final = 20_000
@@ -78,19 +80,24 @@ async def measure(bench: Bench) -> Figures:
 
 async def measure_many(bench: Bench) -> Figures:
     """As many results of many districts, to those of one."""
-    share = bench.size(_RESULTS) // _MANY // STUDENTS * STUDENTS
-    districts = {f"many-{number:02d}": share for number in range(_MANY)}
-    one: list[Posted] = []
-    many: list[Posted] = []
+    number_of_many = _QUICK_MANY if bench.quick else _MANY
+    share = bench.size(_RESULTS) // number_of_many // STUDENTS * STUDENTS
+    sides = {
+        "many": {f"many-{number:02d}": share for number in range(number_of_many)},
+        "one": {"one": share * number_of_many},
+    }
+    posted: dict[str, list[Posted]] = {side: [] for side in sides}
     with stub_skyward() as origin:
-        for _ in range(bench.rounds(_LONG_ROUNDS)):
-            async with _districts(bench, origin, districts) as url:
-                many.append(await posted_by("flush_engine", url, ""))
-            async with _districts(bench, origin, {"one": share * _MANY}) as url:
-                one.append(await posted_by("flush_engine", url, ""))
-    assert {posted.results for posted in one + many} == {share * _MANY}, (one, many)
-    ratio = bench.ratio([m.per_second for m in many], [o.per_second for o in one])
-    return Figures({"flush_many_vs_one": ratio}, _figures("flush_many", many))
+        for number in range(bench.rounds(_LONG_ROUNDS)):
+            for side in sides if number % 2 else reversed(sides):
+                async with _districts(bench, origin, sides[side]) as url:
+                    posted[side].append(await posted_by("flush_engine", url, ""))
+                assert posted[side][-1].results == share * number_of_many, posted[side][-1]
+    rates = {side: [one.per_second for one in those] for side, those in posted.items()}
+    return Figures(
+        {"flush_many_vs_one": bench.ratio(rates["many"], rates["one"])},
+        _figures("flush_many", posted["many"]),
+    )
 
 
 async def measure_memory(bench: Bench) -> Figures:
@@ -107,10 +114,12 @@ async def measure_neighbours(bench: Bench) -> Figures:
     """When 48 districts are done beside a dead and a throttling one, to beside two good ones."""
     share = max(1, bench.size(_NEIGHBOURS_RESULTS) // _NEIGHBOURS // STUDENTS) * STUDENTS
     good = {f"good-{number:02d}": share for number in range(_NEIGHBOURS - 2)}
-    posted: dict[str, list[Posted]] = {"with": [], "without": []}
+    sides = {"with": ("dead", "throttling"), "without": ("ok", "ok")}
+    posted: dict[str, list[Posted]] = {side: [] for side in sides}
     with stub_skyward() as origin:
-        for _ in range(bench.rounds(_LONG_ROUNDS)):
-            for beside, behaviours in (("with", ("dead", "throttling")), ("without", ("ok", "ok"))):
+        for number in range(bench.rounds(_LONG_ROUNDS)):
+            for beside in sides if number % 2 else reversed(sides):
+                behaviours = sides[beside]
                 # Theirs begin before the others'.
                 others = {f"a-{n}-{how}": share for n, how in enumerate(behaviours)}
                 async with _districts(
