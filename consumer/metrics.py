@@ -586,6 +586,8 @@ class Metrics:
             "Time that runs paused because Skyward asked for it.",
             registry=registry,
         )
+        # Those that were met: prometheus_client takes longer to look one up than to add to it.
+        self._request_series: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         for operation in OPERATIONS:
             self._request_seconds.labels(operation)
             more = _EXPECTED_OF_WRITES if operation in _WRITES else ()
@@ -598,9 +600,18 @@ class Metrics:
         A status that HTTP does not register is shown as its class, 4xx say, so that no server
         can make series without end.
         """
-        known = code if code in _CODES else f"{code[:1]}xx"
-        self._requests.labels(operation, known).inc()
-        self._request_seconds.labels(operation).observe(seconds)
+        series = self._request_series.get((operation, code))
+        if series is None:
+            known = code if code in _CODES else f"{code[:1]}xx"
+            series = (
+                self._requests.labels(operation, known),
+                self._request_seconds.labels(operation),
+            )
+            if known == code:
+                self._request_series[operation, code] = series
+        count, duration = series
+        count.inc()
+        duration.observe(seconds)
 
     def token_fetched(self, district: str, expires_at: datetime) -> None:
         """A run of the district got a token."""

@@ -14,12 +14,14 @@ from ipaddress import ip_network
 from typing import Final
 
 import uvloop
+from prometheus_client import CollectorRegistry
 
 from consumer.daemon import collect_garbage_seldom, pool_size
 from consumer.district import District
 from consumer.flush.run import Flusher
 from consumer.flush.schedule import Pace, Schedule
 from consumer.gradebook import RunReport
+from consumer.metrics import Metrics
 from consumer.settings import Settings
 from consumer.skyward import Network, Skyward
 from consumer.store.connection import Pool, connect
@@ -34,12 +36,18 @@ WHERE starts_with(district_id, $1) AND expires_at > clock_timestamp()"""
 
 @asynccontextmanager
 async def _flusher(pool: Pool) -> AsyncIterator[Flusher]:
+    metrics = Metrics(CollectorRegistry(), per_district=False)
     async with Network(allow_http=True, allowed_networks=[ip_network("127.0.0.0/8")]) as network:
 
         @asynccontextmanager
         async def connected(stored: StoredDistrict, district: District) -> AsyncIterator[Skyward]:
             async with Skyward.connect(
-                district.skyward, "k", "s", network=network, now=lambda: datetime.now(UTC)
+                district.skyward,
+                "k",
+                "s",
+                network=network,
+                observe=metrics.observe_request,
+                now=lambda: datetime.now(UTC),
             ) as skyward:
                 yield skyward
 

@@ -176,6 +176,17 @@ def test_a_token_is_shown_for_as_long_as_its_run_goes_on(metrics: Metrics) -> No
     assert value(metrics, name, district="lakeside") == 0
 
 
+def test_each_request_is_counted_and_timed_under_its_own_code(metrics: Metrics) -> None:
+    for code in ("201", "429", "201", "999", "999"):
+        metrics.observe_request("put_result", code, 0.1)
+    counts = {
+        code: value(metrics, "skyward_requests_total", operation="put_result", code=code)
+        for code in ("201", "429", "9xx")
+    }
+    assert counts == {"201": 2, "429": 1, "9xx": 2}
+    assert value(metrics, "skyward_request_duration_seconds_count", operation="put_result") == 5
+
+
 def test_no_server_can_make_series_without_end(metrics: Metrics) -> None:
     for code in range(100, 1000):
         metrics.observe_request("put_result", str(code), 0.1)
