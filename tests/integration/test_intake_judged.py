@@ -21,6 +21,8 @@ from tests.integration.test_intake import Topics, graded, until
 from tests.recordables import apply
 
 STUDENTS, VERSIONS = 700, 3
+MORE = 100
+"""Students of whom is spoken after the broker's death."""
 
 
 @pytest.fixture
@@ -36,12 +38,6 @@ async def slowly(pool: Pool, batch: Batch, now: datetime, **how: Any) -> Recorde
     return await recording.record(pool, batch, now, **how)
 
 
-async def offsets_first(pool: Pool, batch: Batch, now: datetime, **how: Any) -> Recorded:
-    """Broken: the offsets of a batch are stored before its rows."""
-    await recording.store_offsets(pool, batch.next_offsets)
-    return await slowly(pool, batch, now, **how)
-
-
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """There are many batches, and a replica hears of another within half a second."""
@@ -51,11 +47,11 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "record", slowly)
 
 
-async def say(topics: Topics, first: int = 0) -> None:
+async def say(topics: Topics, students: range = range(STUDENTS)) -> None:
     """All versions of a grade, then those of the next: who reads past three loses one."""
     await topics.publish(
         graded(f"s-{student}", version, str(version))
-        for student in range(first, first + STUDENTS)
+        for student in students
         for version in range(1, VERSIONS + 1)
     )
 
@@ -115,20 +111,6 @@ async def test_a_replica_that_joins_and_one_that_leaves_in_mid_batch_lose_nothin
     assert await clauses_broken(topics, database_url, STUDENTS) == set()
 
 
-async def test_offsets_that_are_stored_before_their_rows_lose_values_in_a_rebalance(
-    kafka_broker: Kafka,
-    topic_prefix: str,
-    pool: Pool,
-    database_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(intake, "record", offsets_first)
-    topics = Topics(kafka_broker, topic_prefix)
-    await rebalanced(topics, pool, in_order=False)
-    found = await clauses_broken(topics, database_url, STUDENTS)
-    assert found == {"offsets_behind_rows"}
-
-
 # -- the broker dies ------------------------------------------------------------------------
 
 
@@ -141,7 +123,7 @@ async def broker_killed(topics: Topics, pool: Pool) -> None:
         await asyncio.to_thread(topics.broker.kill)
         assert not await has_recorded(pool, STUDENTS * VERSIONS - 200), "nothing is in hand"
         await asyncio.to_thread(topics.broker.start)
-        await say(topics, first=STUDENTS)
+        await say(topics, range(STUDENTS, STUDENTS + MORE))
         await topics.until_recorded(pool, seconds=60)
 
 
@@ -158,4 +140,4 @@ async def test_a_kafka_killed_and_restarted_in_mid_intake_loses_nothing(
 ) -> None:
     topics = Topics(own_broker, topic_prefix)
     await broker_killed(topics, pool)
-    assert await clauses_broken(topics, database_url, 2 * STUDENTS) == set()
+    assert await clauses_broken(topics, database_url, STUDENTS + MORE) == set()
