@@ -670,7 +670,7 @@ async def test_what_was_read_while_a_batch_failed_is_read_again_after_it(
 ) -> None:
     async with pool.acquire() as other, topics.reading(pool) as running:
         async with other.transaction():
-            await other.execute("SELECT FROM district FOR UPDATE")
+            await other.execute("LOCK TABLE grade IN SHARE ROW EXCLUSIVE MODE")
             await topics.publish([graded("s-1"), graded("s-2", 2, "9")])
             await until(lambda: _waits_for_a_lock(other))
             await topics.publish([graded("s-2", 1), graded("s-3")])
