@@ -226,11 +226,12 @@ async def run(settings: Settings) -> int:
         _tracing_of(settings) as traces,
     ):
         daemon = Daemon(settings, pool, metrics, registry, traces)
+        log_end = LogEnd(kafka)
         flusher = Flusher(
             pool=pool,
             holder=holder(),
             connect=connects(keys, network, metrics, traces=traces),
-            await_intake=lambda wait: await_recorded(pool, LogEnd(kafka), wait),
+            await_intake=lambda wait: await_recorded(pool, log_end, wait),
             now=daemon.clock.now,
             counted=daemon.count,
         )

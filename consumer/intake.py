@@ -63,6 +63,9 @@ _POLICY: Final = "cleanup.policy"
 _POLL_MS: Final = 500
 _POLL_RECORDING_MS: Final = 10
 _COMMIT_EVERY: Final = 2.0
+_ANSWERED: Final = 1.0
+"""Seconds after which a question to Kafka counts as one without an answer."""
+
 _RETRY_PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _SESSION_MS: Final = 30_000
 # A record's timestamp is any 64-bit number; this one is the last second of the year 8999.
@@ -515,6 +518,7 @@ class LogEnd:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
+        self._asking: asyncio.Task[dict[tuple[str, int], int]] | None = None
         self._topics = [kafka.topic_prefix + name for name in events.TOPICS]
 
     async def partitions(self) -> dict[str, int]:
@@ -547,8 +551,22 @@ class LogEnd:
         return tuple(self._topics)
 
     async def read(self) -> dict[tuple[str, int], int]:
-        """The offset after the last record of each partition."""
-        return await self._offsets(AIOKafkaConsumer.end_offsets)
+        """The offset after the last record of each partition, as it is once this was called.
+
+        Districts of one cutoff ask together: who calls while Kafka is being asked waits for the
+        next question, and shares its answer with all who called meanwhile.
+        """
+        before = self._asking
+        if before is not None:
+            await asyncio.wait([before], timeout=_ANSWERED)
+        asking = self._asking
+        if asking is before:
+            asking = asyncio.create_task(self._offsets(AIOKafkaConsumer.end_offsets))
+            # Whoever waits for it is told of its error; where nobody does any more, nobody is.
+            asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+            self._asking = asking
+        assert asking is not None
+        return await asyncio.shield(asking)
 
     async def beginnings(self) -> dict[tuple[str, int], int]:
         """The offset of the first record that each partition still holds."""

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -573,6 +573,42 @@ async def test_the_logs_end_is_the_offset_after_the_last_record(topics: Topics) 
         (prefix + GROUP, 0): 1,
     }
     assert await end.partitions() == {prefix + name: 1 for name in events.TOPICS}
+
+
+async def test_who_asks_for_the_logs_end_together_shares_questions_that_began_later(
+    topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients, start = [], AIOKafkaConsumer.start
+
+    async def counted(client: AIOKafkaConsumer) -> None:
+        clients.append(client)
+        await start(client)
+
+    monkeypatch.setattr(AIOKafkaConsumer, "start", counted)
+    await topics.publish([graded("s-1")])
+    end, grades = LogEnd(topics.settings), (topics.prefix + GRADES, 0)
+    first = asyncio.create_task(end.read())
+    while not clients:
+        await asyncio.sleep(0)
+    await topics.publish([graded("s-2")])
+    late = [asyncio.create_task(end.read()) for _ in range(20)]
+    late[0].cancel()
+    assert (await first)[grades] in {1, 2}
+    assert [(await one)[grades] for one in late[1:]] == [2] * 19
+    # Two questions, each of two clients.
+    assert len(clients) == 4
+    await topics.publish([graded("s-3")])
+    assert (await end.read())[grades] == 3
+
+
+async def test_a_question_for_the_logs_end_that_failed_is_asked_again(topics: Topics) -> None:
+    later = replace(topics, prefix=f"{topics.prefix}later.")
+    end = LogEnd(later.settings)
+    for _ in range(2):
+        with pytest.raises(ServiceUnavailable, match="does not show the topic"):
+            await end.read()
+    await later.make()
+    assert set((await end.read()).values()) == {0}
 
 
 async def test_the_store_is_awaited_until_it_holds_all_that_kafka_held(
