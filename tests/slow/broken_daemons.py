@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Hashable
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 from consumer import rules
 from consumer.cli import main
 from consumer.errors import LeaseLost
-from consumer.flush import adopting, sending
+from consumer.flush import adopting, schedule, sending
 from consumer.flush.sending import Sending
 from consumer.skyward import Skyward
 from consumer.store import settling
@@ -111,6 +112,11 @@ def settles_what_is_in_hand_without_a_fence() -> None:
 def sends_what_stands_already() -> None:
     """A value goes again although it is the one that was acknowledged."""
     rules._is_same = lambda *_: False
+
+
+def gives_its_night_up() -> None:
+    """A run that failed is made again a day later."""
+    schedule._pause = lambda *_: timedelta(days=1)
 
 
 def _replaced(*pairs: tuple[str, str]) -> None:

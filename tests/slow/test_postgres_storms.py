@@ -1,6 +1,7 @@
 """The real daemon while Postgres is killed, fails over, is full, is far away or says nothing."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -28,11 +29,16 @@ MIDWAY = (400, 1_000, 1_600)
 
 @dataclass
 class Mortal:
-    """A town on a Postgres of its own, which the daemon reaches through ``proxy``."""
+    """A town on a Postgres of its own, which the daemon, or ``program``, reaches through ``proxy``.
+
+    ``patience``: seconds after a fault in which results have to go on.
+    """
 
     town: Town
     postgres: Postgres
     proxy: Proxy
+    program: tuple[str, ...] = ()
+    patience: float = 180
 
     async def night(
         self, table: type[Table], name: str, fault: Callable[[], Awaitable[None]]
@@ -51,12 +57,12 @@ class Mortal:
         assert applied.returncode == 0, applied.stderr
         town.skyward.configure(latency=0.004)
         recovered = 0.0
-        with town.daemon() as daemon:
+        with town.daemon(*self.program) as daemon:
             for place in MIDWAY:
                 await until(lambda: self._results() >= place, 180)  # noqa: B023
                 await fault()
                 ended, held = time.monotonic(), self._results()
-                await until(lambda: self._results() > held, 180)  # noqa: B023
+                await until(lambda: self._results() > held, self.patience)  # noqa: B023
                 recovered = max(recovered, time.monotonic() - ended)
             town.skyward.configure(latency=0)
             await until(self._done, 240)
@@ -77,7 +83,8 @@ class Mortal:
                 report["results"]["posted"] - sum(1 for e in expected if e.stands),
                 repeated,
                 recovered,
-                f"the real daemon; {len(expected):,} values against the answer key",
+                f"the real daemon; {len(expected):,} values against the answer key;"
+                " a build that gives its night up is noticed",
             )
         )
         # A line item may be in flight with each batch, too.
@@ -93,6 +100,12 @@ class Mortal:
     async def _done(self) -> bool:
         await asyncio.sleep(1)
         return [report["state"] for report in await self._reports()] == ["done"]
+
+    async def die(self) -> None:
+        """Postgres is killed, and starts again two seconds later."""
+        await asyncio.to_thread(self.postgres.kill)
+        await asyncio.sleep(2)
+        await asyncio.to_thread(self.postgres.start)
 
     async def execute(self, statement: str) -> None:
         """Runs SQL past the proxy."""
@@ -134,12 +147,17 @@ pytestmark = pytest.mark.timeout(900)
 
 
 async def test_postgres_killed_and_restarted_in_mid_run(mortal: Mortal, table: type[Table]) -> None:
-    async def fault() -> None:
-        await asyncio.to_thread(mortal.postgres.kill)
-        await asyncio.sleep(2)
-        await asyncio.to_thread(mortal.postgres.start)
+    await mortal.night(table, "Postgres killed and restarted in mid-run", mortal.die)
 
-    await mortal.night(table, "Postgres killed and restarted in mid-run", fault)
+
+async def test_a_build_that_gives_its_night_up_with_postgres_is_noticed(
+    mortal: Mortal, table: type[Table]
+) -> None:
+    mortal.program = (sys.executable, "-m", "tests.slow.broken_daemons", "gives_its_night_up")
+    mortal.patience = 60
+    with pytest.raises(AssertionError, match="not so within 60 s"):
+        await mortal.night(table, "", mortal.die)
+    assert mortal.town.skyward.counts()["results"] >= MIDWAY[0]
 
 
 async def test_a_failover(mortal: Mortal, table: type[Table]) -> None:
