@@ -56,7 +56,7 @@ BATCH: Final = 2_000
 _POLL: Final = 500
 """Records a poll, at most."""
 
-_SLICE: Final = 20
+_SLICE: Final = 50
 """Records that are parsed in one go: what Postgres answers meanwhile waits for that."""
 
 _POLICY: Final = "cleanup.policy"

@@ -348,17 +348,21 @@ async def _not_stored(connection: Connection, changes: Sequence[Recordable]) -> 
         for place, one in enumerate(changes)
         if one.change.topic == GRADE_CHANGED and one.change.data is not None
     ]
-    if not events:
-        return list(changes)
-    stored = await connection.fetchval(
-        _GRADES_STORED,
-        _lines("/".join(changes[place].change.key) for place, _ in events),
-        [version for _, version in events],
-        [changes[place].change.changed_at for place, _ in events],
-    )
-    known = frozenset(events[at - 1][0] for at in stored)
+    known: set[int] = set()
+    for begin in range(0, len(events), _ASKED):
+        asked = events[begin : begin + _ASKED]
+        stored = await connection.fetchval(
+            _GRADES_STORED,
+            _lines("/".join(changes[place].change.key) for place, _ in asked),
+            [version for _, version in asked],
+            [changes[place].change.changed_at for place, _ in asked],
+        )
+        known.update(asked[at - 1][0] for at in stored)
     return [one for place, one in enumerate(changes) if place not in known]
 
+
+# For more keys at once Postgres rather reads a whole table of some hundred thousand grades.
+_ASKED: Final = 2_500
 
 # What was settled, or pending since before, stays so whatever else this batch or another replica
 # writes. A plain join, which Citus can send to its nodes.

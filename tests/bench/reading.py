@@ -18,6 +18,7 @@ from typing import Any, Final
 import asyncpg
 import psutil  # type: ignore[import-untyped, unused-ignore]
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from consumer import events
 from consumer.sandbox.publish import publish
@@ -206,7 +207,11 @@ async def _assembled(bench: Bench, group: str, members: int, patience: float) ->
     await admin.start()
     try:
         while True:
-            (answer,) = await admin.describe_consumer_groups([group])
+            try:
+                (answer,) = await admin.describe_consumer_groups([group])
+            except GroupCoordinatorNotAvailableError:  # nobody has asked for it before
+                await asyncio.sleep(_LOOK_EVERY)
+                continue
             (_, _, state, _, _, found, *_) = answer.groups[0]
             if state == "Stable" and len(found) == members:
                 return
