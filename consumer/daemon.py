@@ -485,9 +485,7 @@ class Daemon:
 
     async def _show_gauges(self) -> None:
         shown = await gauges.read(self._pool, self.clock.now())
-        for number, one in enumerate(shown.districts):
-            if number % gauges.TOGETHER == 0:
-                await asyncio.sleep(0)
+        async for one in gauges.in_turns(shown.districts):
             self._metrics.set_pending(one.district_id, one.pending, one.pending_oldest)
             self._metrics.set_held(one.district_id, one.held)
             self._metrics.set_zeros_held(one.district_id, one.held.get(Reason.ZEROS_HELD, 0))

@@ -600,15 +600,13 @@ class Metrics:
         A status that HTTP does not register is shown as its class, 4xx say, so that no server
         can make series without end.
         """
-        series = self._request_series.get((operation, code))
+        known = code if code in _CODES else f"{code[:1]}xx"
+        series = self._request_series.get((operation, known))
         if series is None:
-            known = code if code in _CODES else f"{code[:1]}xx"
-            series = (
+            series = self._request_series[operation, known] = (
                 self._requests.labels(operation, known),
                 self._request_seconds.labels(operation),
             )
-            if known == code:
-                self._request_series[operation, code] = series
         count, duration = series
         count.inc()
         duration.observe(seconds)

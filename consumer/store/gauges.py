@@ -1,14 +1,16 @@
 """The numbers that are read on a timer, not counted as they happen."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from consumer.cutoff import longest_gap
 from consumer.gradebook import REASONS, Reason
 from consumer.store.connection import Pool
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,14 @@ TOGETHER: Final = 100
 """So many districts are looked at in a row; of thousands, all in a row would hold up what runs."""
 
 
+async def in_turns(districts: Iterable[T]) -> AsyncIterator[T]:
+    """One after the other; what else runs has its turn after every ``TOGETHER``."""
+    for number, one in enumerate(districts):
+        if number % TOGETHER == 0:
+            await asyncio.sleep(0)
+        yield one
+
+
 async def read(pool: Pool, now: datetime) -> Gauges:
     """Reads them all; cheap where little waits."""
     waiting = {r["district_id"]: r for r in await pool.fetch(_WAITING)}
@@ -55,9 +65,7 @@ async def read(pool: Pool, now: datetime) -> Gauges:
     for row in await pool.fetch(_HELD):
         held.setdefault(row["district_id"], {})[REASONS[row["reason"]]] = row["count"]
     found = []
-    for number, row in enumerate(await pool.fetch(_DISTRICTS, now)):
-        if number % TOGETHER == 0:
-            await asyncio.sleep(0)
+    async for row in in_turns(await pool.fetch(_DISTRICTS, now)):
         district_id = row["district_id"]
         pending = waiting.get(district_id)
         holds = held.get(district_id, {})
