@@ -23,7 +23,8 @@ from consumer.store.connection import Pool, connect
 from consumer.store.recording import Batch, Position, Record, Recordable, record
 from tests.evening import Evening
 
-NOW = datetime.now(UTC).replace(microsecond=0)
+# Today, and always hours before the cutoff: what a night does may not depend on when it is tested.
+NOW = datetime.now(UTC).replace(hour=18, minute=0, second=0, microsecond=0)
 ZONE = "America/Chicago"
 
 
