@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from consumer.cli.session import now
+from consumer.cli.session import now_of_runs
 from consumer.cli.yaml_file import YamlRefused, read_yaml
 from consumer.cutoff import Cutoff, next_cutoff
 from consumer.district import (
@@ -155,13 +155,13 @@ async def apply_all(
     """Applies what differs from what is stored; with ``dry_run`` only says what would."""
     jitter = timedelta(seconds=settings.cutoff_jitter_seconds)
     async with districts.turn_to_apply(pool):
-        return [await _apply(pool, jitter, keys, one, dry_run=dry_run) for one in wanted]
+        at = await now_of_runs(pool)
+        return [await _apply(pool, jitter, keys, one, at, dry_run=dry_run) for one in wanted]
 
 
 async def _apply(
-    pool: Pool, jitter: timedelta, keys: SealingKeys, one: Wanted, *, dry_run: bool
+    pool: Pool, jitter: timedelta, keys: SealingKeys, one: Wanted, at: datetime, *, dry_run: bool
 ) -> Applied:
-    at = now()
     district_id = one.district.district
     stored = await districts.find(pool, district_id)
     district = _with_live_since(one.district, stored, at)

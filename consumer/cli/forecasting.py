@@ -8,7 +8,7 @@ import typer
 from consumer import daemon
 from consumer.cli.output import emit_json, waiting, warn
 from consumer.cli.reports import report_shape, show_report
-from consumer.cli.session import AsJson, DistrictId, now, session_of
+from consumer.cli.session import AsJson, DistrictId, now_of_runs, session_of
 from consumer.flush.forecasting import Forecast
 from consumer.flush.forecasting import forecast as walk
 from consumer.intake import LogEnd, unrecorded
@@ -30,7 +30,7 @@ def forecast(ctx: typer.Context, district_id: DistrictId, as_json: AsJson = Fals
     async def work(pool: Pool, stored: StoredDistrict) -> tuple[Forecast, StoredDistrict, str]:
         async with daemon.network_of(settings) as network:
             connects = daemon.connects(lambda: keys, network)
-            found = await walk(pool, connects, stored, now())
+            found = await walk(pool, connects, stored, await now_of_runs(pool))
         return found, stored, await _what_kafka_adds(settings, pool)
 
     with waiting(f"Looking ahead for {district_id}"):

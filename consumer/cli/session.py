@@ -1,4 +1,4 @@
-"""What every command has: the settings, the clock, the store behind its schema check."""
+"""What every command has: the settings, the clocks, the store behind its schema check."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,6 +15,7 @@ from consumer.errors import UsageError
 from consumer.sealing import SealingKeys
 from consumer.settings import Settings, load
 from consumer.store import districts
+from consumer.store.clock import Clock
 from consumer.store.connection import Pool
 from consumer.store.districts import StoredDistrict
 
@@ -76,8 +77,15 @@ def session_of(ctx: typer.Context) -> Session:
 
 
 def now() -> datetime:
-    """The clock."""
+    """This machine's clock."""
     return datetime.now(UTC)
+
+
+async def now_of_runs(pool: Pool) -> datetime:
+    """The time that runs go by, for a command that says or changes what the next one does."""
+    clock = Clock(now)
+    await clock.compare(pool)
+    return clock.now()
 
 
 def day(text: str) -> date:

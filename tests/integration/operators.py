@@ -4,14 +4,15 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import yaml
 
-from consumer.cli import main
+from consumer import daemon
+from consumer.cli import main, session
 from consumer.store.connection import Pool, connect
 
 T = TypeVar("T")
@@ -77,3 +78,15 @@ class Operator:
                 await pool.close()
 
         return asyncio.run(opened())
+
+
+def shift_clock(monkeypatch: pytest.MonkeyPatch, off: timedelta) -> None:
+    """From here on the commands run on a machine whose clock is ``off`` ahead of the true one."""
+
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + off
+
+    for module in (session, daemon):
+        monkeypatch.setattr(module, "datetime", Shifted)

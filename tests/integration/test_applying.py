@@ -1,14 +1,18 @@
 """Applying as Kubernetes does it: a mounted directory, by several replicas at once."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from consumer.cli.applying import apply_all, read_files
+from consumer.district import WEEKDAYS
 from consumer.sealing import SealingKeys
 from consumer.settings import load
 from consumer.store import districts
 from consumer.store.connection import Pool, connect
-from tests.integration.operators import DISTRICT, Operator
+from tests.integration.operators import DISTRICT, Operator, shift_clock
 
 
 def test_a_directory_stands_for_the_district_files_in_it(operator: Operator) -> None:
@@ -46,6 +50,16 @@ def _mount(operator: Operator, pod: Path) -> None:
     for name in ("lakeside.key", "lakeside.secret", "ca.pem"):
         (pod / name).write_text(f"{name} as it was handed over")
     operator.write(f"{pod.name}/lakeside.yaml", skyward=DISTRICT["skyward"] | {"ca_file": "ca.pem"})
+
+
+def test_a_machine_that_is_hours_ahead_schedules_tonights_cutoff(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tonight = (datetime.now(UTC) + timedelta(minutes=90)).replace(second=0, microsecond=0)
+    shift_clock(monkeypatch, timedelta(hours=3))
+    operator.apply(timezone="UTC", cutoff=f"{tonight:%H:%M}", service_days=list(WEEKDAYS))
+    listed = operator.answer("district", "list")[0]
+    assert datetime.fromisoformat(listed["next_cutoff_at"]) == tonight
 
 
 async def test_replicas_that_start_together_apply_one_revision(operator: Operator) -> None:

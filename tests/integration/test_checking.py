@@ -2,16 +2,15 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from consumer.cli import checking
 from consumer.events import TOPICS
 from consumer.sandbox.kafka import Kafka
 from consumer.store.recording import store_offsets
-from tests.integration.operators import Operator
+from tests.integration.operators import Operator, shift_clock
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ def test_a_machine_whose_clock_is_not_the_databases_is_told(
     said: str,
 ) -> None:
     make(kafka_broker, topic_prefix, "compact")
-    monkeypatch.setattr(checking, "now", lambda: datetime.now(UTC) + timedelta(hours=hours))
+    shift_clock(monkeypatch, timedelta(hours=hours))
     clocks = lines(checked, status=1)["clocks"]
     assert clocks["because"] == f"this machine's clock is {said} the database's"
     assert "NTP" in clocks["cure"]

@@ -1,8 +1,11 @@
 """A forecast is the report of the run that then happens, and leaves nothing behind."""
 
+import json
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
 
 from consumer.cli.explanation import Explanation, Verdict, explain_all
 from consumer.cutoff import Cutoff
@@ -10,6 +13,7 @@ from consumer.flush.forecasting import Forecast, forecast
 from consumer.gradebook import NO_EVENT, GradeKey, Kind, Reason, State, result_id
 from consumer.store import districts, runs
 from tests.integration.nights import Nights
+from tests.integration.operators import Operator, shift_clock
 
 _TABLES = ("grade", "assessment", "line_item", "flush_run", "skyward_district", "skyward_class")
 
@@ -204,6 +208,19 @@ async def test_a_paused_district_posts_nothing_tonight(nights: Nights) -> None:
     found = await _tonight(nights)
     assert found.report.stopped_by == "district_paused"
     assert found.report.results["posted"] == 0
+
+
+def test_a_machine_that_is_hours_ahead_does_not_forecast_past_the_end_of_a_pause(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = datetime.now(UTC) + timedelta(hours=2)
+    operator.apply()
+    operator.store(lambda pool: runs.schedule(pool, "lakeside", Cutoff(at.date(), at), at, 0))
+    until = (at + timedelta(minutes=30)).isoformat()
+    assert operator.passback("district", "pause", "lakeside", "--until", until) == 0
+    shift_clock(monkeypatch, timedelta(hours=3))
+    assert operator.passback("forecast", "lakeside", "--json") == 1
+    assert json.loads(operator.said)["reasons"] == {"district_paused": 0}
 
 
 async def test_a_skyward_that_is_away_is_a_forecast_that_says_so(
