@@ -51,7 +51,8 @@ async def forecast(
     as posted. Skyward's troubles end in a report whose state is deferred.
     """
     cutoff = Cutoff(stored.next_service_date, stored.next_cutoff_at)
-    if stored.is_paused(now):
+    # A pause may end before the run begins.
+    if stored.is_paused(max(now, cutoff.at)):
         waiting = await undecided.left_undecided(pool, stored.district.district, cutoff.at)
         paused = {Reason.DISTRICT_PAUSED: sum(waiting.values())} if waiting else {}
         ahead, stopped = _Ahead(Tally(by_reason=paused)), Reason.DISTRICT_PAUSED.value

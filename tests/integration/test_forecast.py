@@ -210,6 +210,16 @@ async def test_a_paused_district_posts_nothing_tonight(nights: Nights) -> None:
     assert found.report.results["posted"] == 0
 
 
+async def test_a_pause_that_is_over_by_tonight_stops_nothing_tonight(nights: Nights) -> None:
+    nights.evening.assess("a-1")
+    nights.evening.grade("a-1", 0, "8")
+    until = nights.now + timedelta(seconds=30)
+    await districts.pause(nights.pool, "lakeside", nights.now, until, None)
+    found = await _expect_what_happens(nights)
+    assert found.report.stopped_by is None
+    assert found.report.results["posted"] > 0
+
+
 def test_a_machine_that_is_hours_ahead_does_not_forecast_past_the_end_of_a_pause(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
