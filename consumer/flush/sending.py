@@ -8,7 +8,6 @@ stays undecided.
 """
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from consumer.errors import DistrictStopped
+from consumer.flush.forbidden import NO_LICENCE, STILL_FORBIDDEN, ForbiddenClasses
+from consumer.flush.line_items import Acknowledgement, LineItems
 from consumer.flush.night import Decided, Night, Page, Portion
 from consumer.flush.reading_back import Acknowledged, ReadBack
 from consumer.gradebook import (
@@ -26,7 +27,6 @@ from consumer.gradebook import (
     Decision,
     ItemKey,
     Kind,
-    LineItem,
     Origin,
     Outcome,
     Reason,
@@ -34,11 +34,10 @@ from consumer.gradebook import (
     Scope,
     ScoreStatus,
     Sent,
-    line_item_id,
     result_id,
 )
 from consumer.log import get_logger
-from consumer.rules import NAME_LIMIT, wakes_at
+from consumer.rules import wakes_at
 from consumer.skyward import Skyward
 from consumer.store import in_doubt
 from consumer.store.connection import Pool
@@ -46,7 +45,6 @@ from consumer.store.runs import FlushRun, Lease
 from consumer.store.settling import (
     SettledGrade,
     SettledItem,
-    SettledLineItem,
     Tally,
     settle,
 )
@@ -59,17 +57,8 @@ _TOGETHER: Final = WINDOW // 3
 
 _LINE_ITEMS_AHEAD: Final = 8
 _BATCH: Final = 500
-_CLASSES_THAT_TELL: Final = 3
 _TROUBLES: Final = 5
 """After so many failures in a row over one line item, the rest of it waits for the next run."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Acknowledged:
-    """A line item's sourcedId in Skyward, or why Skyward does not hold it as it should."""
-
-    sourced_id: str
-    failure: Outcome | None = None
 
 
 class _Posting(Struct, frozen=True, gc=False):
@@ -119,7 +108,6 @@ class Sending:
         self._now = now
         self._counted = counted
         self._ends_at = ends_at
-        self._is_first = first
         self._read_back = ReadBack(
             skyward, enabled=night.district.skyward.read_back, stop=self._stop_with
         )
@@ -134,18 +122,13 @@ class Sending:
         self._answered = 0
         self._verified: list[SettledGrade] = []
         self._unsettled = 0
-        self._line_items: list[SettledLineItem] = []
         self._log = get_logger()
         self._stop: DistrictStopped | None = None
-        # Of each class that answered 403: the grades whose settling waits for the verdict.
-        self._forbidden: dict[str, list[SettledGrade]] = {}
-        self._forbidden_in_a_row: set[str] = set()
-        self._classes: set[str] = set()
+        self._forbidden = ForbiddenClasses()
+        self._line_items = LineItems(
+            skyward, night, run.settings_revision, self._forbidden, self._take_in, first=first
+        )
         self._succeeded = False
-        # Of the page at hand: each line item's acknowledgement, asked for once.
-        self._acknowledged: dict[ItemKey, asyncio.Task[_Acknowledged]] = {}
-        self._acknowledged_again: dict[ItemKey, asyncio.Task[_Acknowledged]] = {}
-        self._unacknowledged: set[ItemKey] = set()
         # How often in a row Skyward failed over each line item's results.
         self._troubles: dict[ItemKey, int] = {}
         # The page whose items are in doubt until all of it is settled, and those that stay so.
@@ -181,9 +164,7 @@ class Sending:
             await in_doubt.remember(self._pool, self._lease, keys)
 
     async def _send_page(self, page: Page) -> None:
-        self._acknowledged.clear()
-        self._acknowledged_again.clear()
-        self._unacknowledged.clear()
+        self._line_items.begin_page()
         looked_at: list[SettledItem] = []
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -198,8 +179,8 @@ class Sending:
         if self._stop is not None:
             looked_at.clear()
         # What waits for a verdict on its class keeps its item in sight, should there be none.
-        open_items = self._unacknowledged.union(
-            one.key.item for parked in self._forbidden.values() for one in parked
+        open_items = self._line_items.unacknowledged.union(
+            one.key.item for one in self._forbidden.waiting()
         )
         await self._settle([i for i in looked_at if i.key not in open_items])
 
@@ -212,7 +193,7 @@ class Sending:
             posts = self._settle_what_stays(portion)
             if portion.last and portion.item.assessment is not None:
                 looked_at.append(_looked_at(portion))
-            if posts or self._line_item_changed(portion):
+            if posts or self._line_items.has_changed(portion):
                 await self._remember(page)
                 await ahead.acquire()
                 task = tasks.create_task(self._send_portion(portion, posts, tasks))
@@ -229,95 +210,6 @@ class Sending:
             elif _changes(one):
                 self._grades.append(self._settled(portion, one, one.decision))
         return posts
-
-    # -- the line item ----------------------------------------------------------------------
-
-    def _line_item_changed(self, portion: Portion) -> bool:
-        if not portion.last or portion.item.posted is None or not portion.frame.is_open:
-            return False
-        return self._wanted(portion) != dict(portion.item.posted.fields)
-
-    def _wanted(self, portion: Portion) -> dict[str, str]:
-        """The body as it should stand: once posted, only a new Otus type moves the category."""
-        fields, posted = _fields(self._line_item(portion)), portion.item.posted
-        if posted is not None and _type(portion) == posted.otus_type:
-            fields["category"] = posted.fields["category"]
-        return fields
-
-    def _line_item(self, portion: Portion) -> LineItem:
-        framed, item = portion.frame, portion.item
-        assessment, district = item.assessment, self._night.district
-        assert assessment is not None
-        assert framed.period is not None
-        assert assessment.points_possible is not None
-        title = assessment.title
-        if len(title) >= NAME_LIMIT and item.posted is not None:
-            title = item.posted.fields["title"]
-        return LineItem(
-            sourced_id=item.line_item_id or line_item_id(district.district, item.key),
-            title=title,
-            assign_date=framed.assigned_at,
-            due_date=framed.due_at,
-            class_sourced_id=assessment.class_sourced_id,
-            school_sourced_id=assessment.school_sourced_id,
-            category_sourced_id=district.categories[assessment.type],
-            grading_period_sourced_id=framed.period.sourced_id,
-            result_value_max=assessment.points_possible,
-            modified_at=assessment.changed_at,
-        )
-
-    async def _acknowledge(self, portion: Portion, *, again: bool = False) -> _Acknowledged:
-        """Sees to it that Skyward holds the line item as it should be, once a page."""
-        tasks = self._acknowledged_again if again else self._acknowledged
-        task = tasks.get(portion.item.key)
-        if task is None:
-            task = asyncio.create_task(self._put_line_item(portion, again=again))
-            tasks[portion.item.key] = task
-        return await task
-
-    async def _put_line_item(self, portion: Portion, *, again: bool) -> _Acknowledged:
-        item = portion.item
-        ours = item.line_item_id or line_item_id(self._night.district.district, item.key)
-        if item.posted is not None and not portion.frame.is_open:
-            return _Acknowledged(ours)
-        line_item = self._line_item(portion)
-        fields = self._wanted(portion)
-        if item.posted is not None and fields == dict(item.posted.fields) and not again:
-            return _Acknowledged(ours)
-        # A store that was made anew from the log knows nothing of an item that stands in Skyward.
-        is_known = item.posted is not None and _type(portion) == item.posted.otus_type
-        if is_known or (self._is_first and item.posted is None):
-            # The teacher may have moved it to another category: what was chosen stays.
-            held = await self._skyward.read_line_item(ours)
-            if held is not None and held.category_sourced_id is not None:
-                fields["category"] = held.category_sourced_id
-            line_item = replace(line_item, category_sourced_id=fields["category"])
-        fingerprint = self._fingerprint(portion, *fields.values())
-        refusal = item.refusal
-        if (
-            refusal is not None
-            and refusal.fingerprint == fingerprint
-            and not self._tries_anew(portion, refusal.reason)
-        ):
-            return _Acknowledged(ours, Outcome(Kind.REJECT, refusal.reason, refusal.detail))
-        outcome = await self._skyward.put_line_item(line_item)
-        self._take_in(portion, outcome)
-        self._line_items.append(
-            SettledLineItem(
-                key=item.key,
-                sourced_id=outcome.allocated_id or ours,
-                kind=outcome.kind,
-                reason=outcome.reason,
-                detail=outcome.detail,
-                posted=fields if outcome.kind is Kind.POST else None,
-                otus_type=_type(portion),
-                refused=fingerprint if outcome.kind is Kind.REJECT else None,
-            )
-        )
-        if outcome.kind is Kind.DEFER:
-            self._unacknowledged.add(item.key)
-        failure = None if outcome.kind is Kind.POST else outcome
-        return _Acknowledged(outcome.allocated_id or ours, failure)
 
     # -- the results ------------------------------------------------------------------------
 
@@ -351,10 +243,10 @@ class Sending:
                 tasks.create_task(self._work())
             await ready.done.wait()
 
-    async def _acknowledge_unless_forbidden(self, portion: Portion) -> _Acknowledged:
-        if self._is_forbidden(portion):
-            return _Acknowledged("", _still_forbidden())
-        return await self._acknowledge(portion)
+    async def _acknowledge_unless_forbidden(self, portion: Portion) -> Acknowledgement:
+        if self._forbidden.has(portion):
+            return Acknowledgement("", STILL_FORBIDDEN)
+        return await self._line_items.acknowledge(portion)
 
     async def _work(self) -> None:
         """Sends one result after the other, as many workers side by side as Skyward may bear."""
@@ -400,15 +292,13 @@ class Sending:
 
     def _refused_before(self, portion: Portion, posting: _Posting) -> Outcome | None:
         """The refusal that still holds, so that nothing is asked again in vain."""
-        if self._is_forbidden(portion):
-            return _still_forbidden()
+        if self._forbidden.has(portion):
+            return STILL_FORBIDDEN
         if posting.decided.grade.refused is None:
             return None
-        code, _, fingerprint = posting.decided.grade.refused.partition(":")
-        if fingerprint != self._fingerprint_of(portion, posting.result):
-            return None
-        reason = REASONS[code]
-        if self._tries_anew(portion, reason):
+        code, _, before = posting.decided.grade.refused.partition(":")
+        reason, fingerprint = REASONS[code], self._fingerprint(portion, posting.result)
+        if not self._forbidden.refuses_still(portion, reason, before, fingerprint):
             return None
         return Outcome(Kind.REJECT, reason, posting.decided.grade.detail or "")
 
@@ -419,7 +309,7 @@ class Sending:
             outcome = await self._put_result(portion, posting)
             if outcome.reason is Reason.LINE_ITEM_FAILED and outcome.status is not None:
                 # Its line item is gone from Skyward: send the parent again, then the child.
-                parent = await self._acknowledge(portion, again=True)
+                parent = await self._line_items.acknowledge(portion, again=True)
                 if parent.failure is None:
                     outcome = await self._put_result(portion, posting)
                     if outcome.reason is Reason.LINE_ITEM_FAILED and outcome.status is not None:
@@ -465,27 +355,17 @@ class Sending:
 
     def _take_in(self, portion: Portion, outcome: Outcome) -> None:
         """Notes what an answer says of more than its own item."""
-        assert portion.item.assessment is not None
-        class_id = portion.item.assessment.class_sourced_id
-        self._classes.add(class_id)
         if outcome.kind is Kind.DEFER:
             self._in_doubt.add(portion.item.key)
+        self._forbidden.answered(portion, outcome)
         if outcome.kind is Kind.POST:
             self._succeeded = True
-            self._forbidden_in_a_row.clear()
-            self._release_forbidden()
+            self._grades += self._forbidden.refused()
         elif outcome.reason is Reason.FORBIDDEN:
-            self._forbidden.setdefault(class_id, [])
-            self._forbidden_in_a_row.add(class_id)
-            if len(self._forbidden_in_a_row) >= _CLASSES_THAT_TELL:
-                self._stop_with(Reason.LICENCE_MISSING, _NO_LICENCE)
+            if self._forbidden.are_many_in_a_row:
+                self._stop_with(Reason.LICENCE_MISSING, NO_LICENCE)
         elif outcome.scope is Scope.DISTRICT and outcome.reason is not None:
             self._stop_with(outcome.reason, outcome.detail)
-
-    def _release_forbidden(self) -> None:
-        for parked in self._forbidden.values():
-            self._grades += parked
-            parked.clear()
 
     def _note_trouble(self, key: ItemKey, outcome: Outcome) -> None:
         if outcome.kind is Kind.DEFER and outcome.scope is Scope.ITEM:
@@ -503,31 +383,21 @@ class Sending:
         if self._stop is None:
             self._stop = DistrictStopped(reason, detail)
 
-    def _is_forbidden(self, portion: Portion) -> bool:
-        assessment = portion.item.assessment
-        return assessment is not None and assessment.class_sourced_id in self._forbidden
-
-    def _tries_anew(self, portion: Portion, reason: Reason | None) -> bool:
-        # One write a night finds out whether a class is still forbidden.
-        return reason is Reason.FORBIDDEN and not self._is_forbidden(portion)
-
     def _park_or_settle(
         self, portion: Portion, one: Decided, outcome: Outcome, posting: _Posting
     ) -> None:
         settled = self._settled_outcome(portion, one, outcome, posting)
-        assessment = portion.item.assessment
-        if outcome.reason is Reason.FORBIDDEN and assessment is not None:
-            # Whether it is the class's or the district's shows only later in the run.
-            self._forbidden.setdefault(assessment.class_sourced_id, []).append(settled)
+        if outcome.reason is Reason.FORBIDDEN:
+            self._forbidden.wait(portion, settled)
         else:
             self._grades.append(settled)
 
     def _judge_forbidden(self) -> None:
         """At the end: the only class of the run stands for the district."""
-        if self._forbidden and not self._succeeded and len(self._classes) == 1:
-            self._stop_with(Reason.LICENCE_MISSING, _NO_LICENCE)
+        if self._forbidden.is_the_only_class and not self._succeeded:
+            self._stop_with(Reason.LICENCE_MISSING, NO_LICENCE)
         else:
-            self._release_forbidden()
+            self._grades += self._forbidden.refused()
 
     def _settled_outcome(
         self, portion: Portion, one: Decided, outcome: Outcome, posting: _Posting
@@ -535,7 +405,7 @@ class Sending:
         decision = one.decision
         refused = None
         if outcome.kind is Kind.REJECT:
-            refused = f"{outcome.reason}:{self._fingerprint_of(portion, posting.result)}"
+            refused = f"{outcome.reason}:{self._fingerprint(portion, posting.result)}"
         return self._settled(
             portion,
             one,
@@ -569,17 +439,9 @@ class Sending:
             **outcome,
         )
 
-    def _fingerprint_of(self, portion: Portion, result: Result) -> str:
-        item = _fields(self._line_item(portion)).values() if portion.frame.is_open else ()
+    def _fingerprint(self, portion: Portion, result: Result) -> str:
         score, status = str(result.score), result.score_status
-        return self._fingerprint(portion, result.student_sourced_id, score, status, *item)
-
-    def _fingerprint(self, portion: Portion, *parts: str) -> str:
-        """What Skyward would see, the settings, and the period's days: a refusal holds for it."""
-        period = portion.frame.period
-        days = f"{period.start}/{period.end}" if period is not None else ""
-        whole = "\x1f".join((str(self._run.settings_revision), days, *parts))
-        return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
+        return self._line_items.fingerprint(portion, result.student_sourced_id, score, status)
 
     async def _settle(self, items: list[SettledItem] | None = None) -> None:
         """Reads back and settles what was answered so far; one batch is read while one settles."""
@@ -597,9 +459,7 @@ class Sending:
         async with self._settling:
             grades, self._verified = self._verified, []
             answered, self._unsettled = self._unsettled, 0
-            # Of a line item that was sent twice, the last word counts.
-            line_items = list({one.key: one for one in self._line_items}.values())
-            self._line_items = []
+            line_items = self._line_items.settled()
             if grades or line_items or items:
                 tally = await settle(
                     self._pool,
@@ -613,11 +473,6 @@ class Sending:
                 self._counted(tally)
             for _ in range(answered):
                 self._open.release()
-
-
-_NO_LICENCE: Final = (
-    "Skyward refuses every write: the LMS/OneRoster API licence or the write scope is missing"
-)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -634,37 +489,11 @@ _NOT_ASKED: Final = Outcome(
 )
 
 
-def _still_forbidden() -> Outcome:
-    return Outcome(
-        Kind.REJECT, Reason.FORBIDDEN, "Skyward forbids writes to this class", Scope.CLASS
-    )
-
-
 def _told(decision: Decision) -> Sent | None:
     """What Skyward shows once it acknowledged the decision."""
     if decision.delete or decision.score_status is None or decision.origin is None:
         return None
     return Sent(decision.score, decision.score_status, decision.origin)
-
-
-def _type(portion: Portion) -> str:
-    assert portion.item.assessment is not None
-    return portion.item.assessment.type
-
-
-def _fields(item: LineItem) -> dict[str, str]:
-    """The body field by field, as text: what is compared and kept."""
-    return {
-        "title": item.title,
-        "assignDate": item.assign_date.isoformat(),
-        "dueDate": item.due_date.isoformat(),
-        "class": item.class_sourced_id,
-        "school": item.school_sourced_id,
-        "category": item.category_sourced_id,
-        "gradingPeriod": item.grading_period_sourced_id,
-        # 10.0 is 10, and no change of the line item.
-        "resultValueMax": f"{item.result_value_max.normalize():f}",
-    }
 
 
 def _changes(one: Decided) -> bool:

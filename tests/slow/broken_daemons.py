@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from consumer import rules
 from consumer.cli import main
 from consumer.errors import LeaseLost
-from consumer.flush import adopting, schedule, sending
+from consumer.flush import adopting, line_items, schedule, sending
 from consumer.flush.sending import Sending
 from consumer.skyward import Skyward
 from consumer.store import settling
@@ -44,16 +44,16 @@ def settles_whatever_changed() -> None:
 
 def sends_results_before_the_line_item() -> None:
     """The line item is on its way, and nobody waits until it was acknowledged."""
-    kept = Sending._acknowledge
+    kept = line_items.LineItems.acknowledge
     on_their_way = set[asyncio.Task[Any]]()
 
-    async def acknowledge(self: Sending, portion: Any, *, again: bool = False) -> Any:
+    async def acknowledge(self: line_items.LineItems, portion: Any, *, again: bool = False) -> Any:
         task = asyncio.create_task(kept(self, portion, again=again))
         on_their_way.add(task)
         await asyncio.sleep(0)
-        return sending._Acknowledged(self._line_item(portion).sourced_id)
+        return line_items.Acknowledgement(self._body(portion).sourced_id)
 
-    Sending._acknowledge = acknowledge  # type: ignore[method-assign]
+    line_items.LineItems.acknowledge = acknowledge  # type: ignore[method-assign]
 
 
 def makes_result_ids_up() -> None:
@@ -74,7 +74,7 @@ def makes_result_ids_up() -> None:
 
 def makes_line_item_ids_up() -> None:
     """A line item has an id that is new until it was settled; a settled one keeps it."""
-    sending.line_item_id = _made_up()  # type: ignore[attr-defined]
+    line_items.line_item_id = _made_up()  # type: ignore[attr-defined]
 
 
 def _made_up() -> Any:
