@@ -80,7 +80,7 @@ async def adopt(
         line_items = [found for one in shown if (found := _line_item(one, again)) is not None]
         results = [found for one in shown for found in _results(district, one, again)]
         if line_items or results:
-            counts = await in_doubt.adopt(
+            tally.posted += await in_doubt.adopt(
                 pool,
                 lease,
                 run.run_id,
@@ -90,8 +90,6 @@ async def adopt(
                 now,
                 decide_again=again,
             )
-            for origin, count in counts.items():
-                tally.posted[origin] = tally.posted.get(origin, 0) + count
     await in_doubt.remember(pool, lease, still_in_doubt(district, lease, now))
     return tally
 

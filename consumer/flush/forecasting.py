@@ -51,13 +51,13 @@ async def forecast(
     as posted. Skyward's troubles end in a report whose state is deferred.
     """
     cutoff = Cutoff(stored.next_service_date, stored.next_cutoff_at)
+    ahead = _Ahead()
     # A pause may end before the run begins.
     if stored.is_paused(max(now, cutoff.at)):
         waiting = await undecided.left_undecided(pool, stored.district.district, cutoff.at)
-        paused = {Reason.DISTRICT_PAUSED: sum(waiting.values())} if waiting else {}
-        ahead, stopped = _Ahead(Tally(by_reason=paused)), Reason.DISTRICT_PAUSED.value
-        return _forecast(stored, cutoff, now, ahead, stopped)
-    ahead = _Ahead()
+        if waiting:
+            ahead.tally.by_reason[Reason.DISTRICT_PAUSED] = sum(waiting.values())
+        return _forecast(stored, cutoff, now, ahead, Reason.DISTRICT_PAUSED.value)
     try:
         async with connect(stored, stored.district) as skyward:
             night = await _night(pool, stored, cutoff, skyward)
@@ -92,14 +92,10 @@ async def _night(pool: Pool, stored: StoredDistrict, cutoff: Cutoff, skyward: Sk
 def _take_in(ahead: _Ahead, portion: Portion) -> None:
     sends = False
     ahead.tally.titles_kept += portion.title_kept
-    posted, by_reason = ahead.tally.posted, ahead.tally.by_reason
     for one in portion.grades:
         decision = one.decision
         sends = sends or decision.send or decision.delete
-        if decision.send and decision.kind is Kind.POST and decision.origin is not None:
-            posted[decision.origin] = posted.get(decision.origin, 0) + 1
-        if decision.reason is not None and one.is_new:
-            by_reason[decision.reason] = by_reason.get(decision.reason, 0) + 1
+        ahead.tally.count(decision, sent=decision.send, is_new=one.is_new)
     # An item of many grades comes in several portions; it is new once.
     if sends and portion.item.posted is None and portion.item.key not in ahead.new_items:
         ahead.new_items.add(portion.item.key)
@@ -133,13 +129,13 @@ def _forecast(
         line_items_posted=len(ahead.new_items),
         titles_kept=tally.titles_kept,
         results={
-            "posted": sum(tally.posted.values()),
+            "posted": tally.posted.total(),
             "rejected": 0,
             "skipped": tally.of_kind(Kind.SKIP),
             "held": tally.of_kind(Kind.HOLD),
             "deferred": 0,
         },
-        zeros_posted=tally.posted.get(Origin.CLOCK, 0),
+        zeros_posted=tally.posted[Origin.CLOCK],
         reasons={reason.value: n for reason, n in tally.by_reason.items()},
         stopped_by=stopped_by,
     )

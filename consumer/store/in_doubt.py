@@ -3,6 +3,7 @@
 The list stands in the district's lease, so that whoever takes it next sees it at once.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -109,16 +110,13 @@ async def adopt(
     now: datetime,
     *,
     decide_again: bool,
-) -> dict[Origin, int]:
+) -> Counter[Origin]:
     """Takes in what Skyward holds, in one transaction; returns what it adds to the run's counts.
 
     A grade without a row gets one, to be decided at ``cutoff``; with ``decide_again`` so are
     all others of these items. Raises ``LeaseLost``.
     """
-    posted: dict[Origin, int] = {}
-    for one in results:
-        if one.counts and one.sent is not None:
-            posted[one.sent.origin] = posted.get(one.sent.origin, 0) + 1
+    posted = Counter(one.sent.origin for one in results if one.counts and one.sent is not None)
     told = [one for one in results if one.sent is not None]
     async with pool.acquire() as connection, connection.transaction():
         await expect_lease(connection, lease)
@@ -148,8 +146,8 @@ async def adopt(
             " WHERE district_id = $1 AND run_id = $2",
             lease.district_id,
             run_id,
-            sum(posted.values()),
-            posted.get(Origin.CLOCK, 0),
+            posted.total(),
+            posted[Origin.CLOCK],
         )
     return posted
 

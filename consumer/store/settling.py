@@ -5,6 +5,7 @@ acknowledged is kept in any case. All of it under the lease's epoch, with the ru
 the same transaction, so that a report is right however often a run was cut off.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from consumer.gradebook import STATE_OF, GradeKey, ItemKey, Kind, Origin, Reason, Sent
+from consumer.gradebook import STATE_OF, Decision, GradeKey, ItemKey, Kind, Origin, Reason, Sent
 from consumer.store.connection import Pool
 from consumer.store.runs import Lease, lease_lost
 
@@ -78,19 +79,22 @@ class SettledItem:
 class Tally:
     """How many grades came to what: one batch's, or a forecast's whole night."""
 
-    posted: dict[Origin, int] = field(default_factory=dict)
-    by_reason: dict[Reason, int] = field(default_factory=dict)
+    posted: Counter[Origin] = field(default_factory=Counter)
+    by_reason: Counter[Reason] = field(default_factory=Counter)
     line_items_posted: int = 0
     line_items_rejected: int = 0
     titles_kept: int = 0
 
-    def count(self, one: SettledGrade) -> None:
-        """Counts a grade that was acknowledged, or whose decision changed."""
+    def count(self, one: Decision | SettledGrade, *, sent: bool, is_new: bool) -> None:
+        """Counts a grade that Skyward was told of, or whose decision is not the one before.
+
+        Of a forecast ``sent`` says that it would be.
+        """
         if one.kind is Kind.POST:
-            if one.attempted and one.origin is not None:
-                self.posted[one.origin] = self.posted.get(one.origin, 0) + 1
-        elif one.reason is not None and one.counts and one.kind is not Kind.DEFER:
-            self.by_reason[one.reason] = self.by_reason.get(one.reason, 0) + 1
+            if sent and one.origin is not None:
+                self.posted[one.origin] += 1
+        elif one.reason is not None and is_new and one.kind is not Kind.DEFER:
+            self.by_reason[one.reason] += 1
 
     def of_kind(self, kind: Kind) -> int:
         """How many came to a reason of ``kind``."""
@@ -112,7 +116,7 @@ async def settle(
     """
     tally = Tally()
     for grade in grades:
-        tally.count(grade)
+        tally.count(grade, sent=grade.attempted, is_new=grade.counts)
     tally.line_items_posted = sum(1 for i in line_items if i.kind is Kind.POST)
     tally.line_items_rejected = sum(1 for i in line_items if i.kind is Kind.REJECT)
     tally.titles_kept = sum(1 for i in items if i.title_kept)
@@ -198,11 +202,11 @@ def _counts(tally: Tally) -> list[Any]:
     return [
         tally.line_items_posted,
         tally.line_items_rejected,
-        sum(tally.posted.values()),
+        tally.posted.total(),
         tally.of_kind(Kind.REJECT),
         tally.of_kind(Kind.SKIP),
         tally.of_kind(Kind.HOLD),
-        tally.posted.get(Origin.CLOCK, 0),
+        tally.posted[Origin.CLOCK],
         tally.titles_kept,
         list(tally.by_reason),
         list(tally.by_reason.values()),

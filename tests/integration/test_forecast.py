@@ -168,12 +168,18 @@ async def test_what_the_clock_brings_is_in_the_forecast(nights: Nights) -> None:
 
 
 async def test_changed_settings_are_in_the_forecast(nights: Nights) -> None:
-    nights.evening.assess("a-1", type="Kahoot")
+    nights.evening.assess("a-1", type="Kahoot", due_days=3)
     nights.evening.grade("a-1", 0, "8")
-    await nights.flush()
+    nights.evening.assess("a-2", due_days=3)
+    nights.evening.grade("a-2", 0, "8.5")
+    first = await nights.flush()
+    assert first.reasons == {"category_unmapped": 1, "score_not_whole": 1}
     await nights.apply(categories=nights.settings["categories"] | {"Kahoot": "cat-test"})
     # A manual run leaves the revision to the nightly one; both look at everything.
-    assert (await _expect_what_happens(nights)).report.results["posted"] > 0
+    found = await _expect_what_happens(nights)
+    assert found.report.results["posted"] == 1
+    # The same reason as before is no news.
+    assert found.report.reasons == {}
 
 
 async def test_a_score_changed_in_skyward_is_held_in_the_forecast(nights: Nights) -> None:
