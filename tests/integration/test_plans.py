@@ -5,10 +5,15 @@ gets dearer, and finding the same few by an index costs the same but for a level
 what the planner takes here it takes there; ``make test-slow`` shows it with ten million.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from consumer.store import undecided
+from consumer.store.connection import Pool, connect
+from tests.integration.nights import NOW
 from tests.integration.plans import a_day_sent, faults, found, large_of
+from tests.settled import STUDENTS, count_anew, settle
 
 PENDING_PATH: Final = (
     "grade_undecided",
@@ -55,3 +60,51 @@ async def test_no_statement_of_a_day_reads_a_large_table_from_end_to_end(
         for sql, fault in READS_ALL.items():
             seen = await faults(connection, sql, (), large)
             assert {f"own plan {fault}", f"generic plan {fault}"} <= set(seen), (sql, seen)
+
+
+async def test_what_waits_is_read_once_by_statistics_of_an_hour_when_nothing_waited(
+    database_url: str,
+) -> None:
+    waiting = 25_000
+    assert waiting / STUDENTS > 4 * undecided.ITEMS
+    async with await connect(database_url, size=1) as pool:
+        await settle(pool, "lakeside", waiting, NOW - timedelta(days=40))
+        await count_anew(pool)
+        await pool.execute(_ALL_WAITS, NOW)
+        # Else entries that the update left dead would be read and counted, too.
+        await pool.execute("VACUUM grade")
+
+        for ungraded_only, whole in ((False, False), (True, False), (False, True)):
+            if whole:
+                await undecided.mark_items(pool, "lakeside", NOW)
+            found = 0 if ungraded_only else waiting
+            before = await _read(pool)
+            assert await _walked(pool, ungraded_only) == found
+            # Once for its items, once for itself, and a little at the end of each page.
+            assert await _read(pool) - before < 2.1 * waiting, (ungraded_only, whole)
+
+
+async def _walked(pool: Pool, ungraded_only: bool) -> int:
+    """How many grades a night's walk over everything undecided comes by."""
+    return sum(
+        [
+            len(grades)
+            async for page in undecided.items(pool, "lakeside", NOW)
+            async for grades in undecided.grades(
+                pool, "lakeside", page, NOW, ungraded_only=ungraded_only
+            )
+        ]
+    )
+
+
+async def _read(pool: Pool) -> int:
+    """How many entries of grade's indexes the pool's one connection has read so far."""
+    await pool.execute("SELECT pg_stat_force_next_flush()")
+    read: int = await pool.fetchval(
+        "SELECT sum(idx_tup_read)::int FROM pg_stat_user_indexes WHERE relname = 'grade'"
+    )
+    return read
+
+
+_ALL_WAITS: Final = """
+UPDATE grade SET state = 'pending', kind = NULL, pending_since = $1, decide_from = $1"""
