@@ -73,8 +73,7 @@ def watched(pid: int) -> Iterator[Memory]:
         watch.join()
 
 
-# With two cores and the stand-in's enforcement, 200,000 results are what fits ten minutes.
-ITEMS_A_CLASS = 100
+ITEMS_A_CLASS = 500
 BOUND = 200
 """MiB: no run of a district may take more, however many wait."""
 
@@ -137,10 +136,8 @@ async def fill(town: Town, items: int) -> int:
         await connection.close()
 
 
-@pytest.mark.timeout(1500)
-async def test_hundreds_of_thousands_pending_in_one_district(
-    town: Town, table: type[Table]
-) -> None:
+@pytest.mark.timeout(3600)
+async def test_a_million_pending_in_one_district(town: Town, table: type[Table]) -> None:
     assert town.passback("migrate").returncode == 0
     settings = town.settings(effective_date="2020-01-01", live_since="2020-01-01")
     settings["skyward"]["max_concurrency"] = 20
@@ -166,7 +163,7 @@ async def test_hundreds_of_thousands_pending_in_one_district(
     held = town.skyward.counts()["results"]
     table.add(
         Row(
-            f"{pending:,} pending in one district (a million, scaled to ten minutes)",
+            f"{pending:,} pending in one district",
             1,
             pending - held,
             max(held - pending, 0),
@@ -357,8 +354,8 @@ async def _cloned(many: County) -> dict[str, datetime]:
 
 # -- a topic replayed -------------------------------------------------------------------------
 
-EVENTS = 1_000_000
-KEYS = 100_000
+EVENTS = 10_000_000
+KEYS = 1_000_000
 
 WITHOUT_BACK_PRESSURE = """
 import asyncio
@@ -387,8 +384,8 @@ def events() -> Iterator[Record]:
         yield Record("grade-changed", key, value.encode(), stamp)
 
 
-@pytest.mark.timeout(1500)
-async def test_a_long_topic_read_and_replayed(
+@pytest.mark.timeout(3600)
+async def test_ten_million_events_read_and_replayed(
     town: Town, table: type[Table], postgres_server: Postgres
 ) -> None:
     assert town.passback("migrate").returncode == 0
@@ -412,7 +409,7 @@ async def test_a_long_topic_read_and_replayed(
         proxy.mend()
         began = time.monotonic()
         with town.daemon() as daemon, watched(daemon.pid) as reading:
-            await until(lambda: _is_read(direct), 600)
+            await until(lambda: _is_read(direct), 1200)
         read_in = time.monotonic() - began
         (stored,) = await direct.fetch(STORED)
         assert (stored["rows"], stored["newest"]) == (KEYS, EVENTS // KEYS)
@@ -420,14 +417,14 @@ async def test_a_long_topic_read_and_replayed(
         await direct.execute("UPDATE intake_offset SET next_offset = 0")
         began = time.monotonic()
         with town.daemon() as daemon, watched(daemon.pid) as replaying:
-            await until(lambda: _is_read(direct), 600)
+            await until(lambda: _is_read(direct), 1200)
         replayed_in = time.monotonic() - began
         (again,) = await direct.fetch(STORED)
     await direct.close()
     peaks = [slowed.peak, reading.peak, replaying.peak]
     table.add(
         Row(
-            f"a topic of {EVENTS:,} events read, and replayed (ten million, scaled)",
+            f"a topic of {EVENTS:,} events read, and replayed",
             2,
             KEYS - again["rows"],
             int(stored != again),
