@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from consumer.cli.output import say, waiting
-from consumer.cli.session import DistrictId, day, now, session_of
+from consumer.cli.session import DistrictId, day, now_of_runs, session_of
 from consumer.errors import UsageError
 from consumer.store import retention
 from consumer.store.connection import Pool
@@ -42,7 +42,7 @@ def purge(
     session = session_of(ctx)
 
     async def work(pool: Pool, stored: StoredDistrict) -> tuple[Purged, datetime]:
-        at = now()
+        at = await now_of_runs(pool)
         before = at - timedelta(days=session.settings.retention_days)
         if older_than is not None:
             before = _before(older_than, stored, at)

@@ -32,7 +32,7 @@ from consumer.store.connection import Pool
 from consumer.store.recording import Batch, Position, Record, Recordable, Unreadable, record
 from consumer.store.settling import SettledGrade, SettledLineItem
 from consumer.store.skyward_state import SkywardClass, SkywardDistrict
-from tests.integration.operators import DISTRICT, NOW, Operator
+from tests.integration.operators import DISTRICT, NOW, Operator, shift_clock
 
 ASSIGNED, DUE = NOW - timedelta(days=3), NOW - timedelta(hours=30)
 
@@ -669,6 +669,16 @@ def test_purge_refuses_an_age_that_is_none_or_too_young(operator: Operator, age:
     operator.apply()
     assert operator.passback("purge", "lakeside", f"--older-than={age}") == 2
     assert operator.told.count("\n") == 1
+
+
+def test_purge_on_a_machine_that_is_ahead_deletes_nothing_that_is_young_in_truth(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.apply()
+    shift_clock(monkeypatch, timedelta(days=100))
+    tomorrow = NOW.date() + timedelta(days=1)
+    assert operator.passback("purge", "lakeside", f"--older-than={tomorrow}") == 2
+    assert "give 30d or more" in operator.told
 
 
 def test_purge_refuses_a_district_that_nobody_applied(operator: Operator) -> None:
