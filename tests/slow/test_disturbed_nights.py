@@ -11,6 +11,7 @@ import pytest
 
 from consumer.flush import reading_back, sending
 from consumer.sandbox.postgres import Postgres
+from consumer.store.settling import Tally, settle
 from tests.history.clauses import results_each
 from tests.integration.disturbed import DisturbedNight, Ending, disturbed_night
 from tests.integration.test_postgres_lost import cut_at_each
@@ -124,9 +125,35 @@ async def test_a_real_deadlock(night: DisturbedNight, table: type[Table]) -> Non
             sum(doubled(one) for one in endings),
             sum(one.repeated for one in endings),
             None,
-            "its run fails and is made again; ten SQLSTATEs at seven tables end alike",
+            "its run fails and is made again; ten SQLSTATEs at seven tables end alike; a build that"
+            " passes over a refused settling is noticed",
         )
     )
+
+
+async def _passes_over(*settled: Any) -> Tally:
+    try:
+        return await settle(*settled)
+    except asyncpg.TransactionRollbackError:
+        return Tally()
+
+
+async def test_a_build_that_passes_over_a_deadlock_is_noticed(
+    night: DisturbedNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = await night.run()
+    monkeypatch.setattr(sending, "settle", _passes_over)
+    night.nights.skyward.configure(latency=0.02)
+    rival: asyncio.Task[None] | None = None
+
+    async def begin() -> None:
+        nonlocal rival
+        rival = asyncio.create_task(_rival(night))
+
+    ending = await night.run(begin)
+    assert rival is not None
+    await rival
+    assert ending != whole
 
 
 async def _rival(night: DisturbedNight) -> None:
@@ -155,16 +182,50 @@ async def test_serialization_failures(
 ) -> None:
     """A database whose transactions are serializable, and somebody who writes in between."""
     whole = await night.run()
+    endings: list[Ending] = []
+    failures = 0
+    # A collision is chance, about one in every second night: five nights may well see none.
+    async for ending in _collisions(night):
+        failures += ending.failures
+        endings.append(ending)
+        if failures >= 5:
+            break
+    assert failures >= 5
+    assert all(one.gradebook == whole.gradebook and not one.findings for one in endings)
+    assert all(one.rows["grade"] == whole.rows["grade"] for one in endings)
+    table.add(
+        Row(
+            "serialization failures",
+            len(endings),
+            sum(lost(one, whole) for one in endings),
+            sum(doubled(one) for one in endings),
+            sum(one.repeated for one in endings),
+            None,
+            f"{failures} runs failed so and were made again; a build that passes over a refused"
+            " settling is noticed",
+        )
+    )
+
+
+async def test_a_build_that_passes_over_a_serialization_failure_is_noticed(
+    night: DisturbedNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = await night.run()
+    monkeypatch.setattr(sending, "settle", _passes_over)
+    async for ending in _collisions(night):
+        if ending.rows["grade"] != whole.rows["grade"]:
+            return
+    pytest.fail("a hundred nights ended alike")
+
+
+async def _collisions(night: DisturbedNight) -> AsyncIterator[Ending]:
+    """A hundred nights at most whose transactions are serializable and collide with another's."""
     name = await night.direct.fetchval("SELECT current_database()")
     await night.direct.execute(
         f"ALTER DATABASE {name} SET default_transaction_isolation TO 'serializable'"
     )
     night.proxy.cut()  # New connections take the new default.
-    endings: list[Any] = []
-    failures = 0
-    # A collision is chance, about one in every second night: five nights may well see none.
-    while failures < 5:
-        assert len(endings) < 100, f"{failures} runs failed so in a hundred nights"
+    for _ in range(100):
         stop = asyncio.Event()
         writer: asyncio.Task[int] | None = None
 
@@ -176,20 +237,7 @@ async def test_serialization_failures(
         stop.set()
         assert writer is not None
         await writer
-        failures += ending.failures
-        endings.append(ending)
-    assert all(one.gradebook == whole.gradebook and not one.findings for one in endings)
-    table.add(
-        Row(
-            "serialization failures",
-            len(endings),
-            sum(lost(one, whole) for one in endings),
-            sum(doubled(one) for one in endings),
-            sum(one.repeated for one in endings),
-            None,
-            f"{failures} runs failed so and were made again",
-        )
-    )
+        yield ending
 
 
 async def _writes(night: DisturbedNight, stop: asyncio.Event) -> int:
