@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from consumer.cli.session import now_of_runs
 from consumer.cli.yaml_file import YamlRefused, read_yaml
 from consumer.cutoff import Cutoff, next_cutoff
 from consumer.district import (
@@ -23,6 +22,7 @@ from consumer.flush.schedule import first_start
 from consumer.sealing import SealingKeys
 from consumer.settings import Settings
 from consumer.store import districts
+from consumer.store.clock import database_time
 from consumer.store.connection import Pool
 from consumer.store.districts import StoredDistrict
 
@@ -155,7 +155,8 @@ async def apply_all(
     """Applies what differs from what is stored; with ``dry_run`` only says what would."""
     jitter = timedelta(seconds=settings.cutoff_jitter_seconds)
     async with districts.turn_to_apply(pool):
-        at = await now_of_runs(pool)
+        # By a machine that is behind, a cutoff that has passed would still seem to come.
+        at = await database_time(pool)
         return [await _apply(pool, jitter, keys, one, at, dry_run=dry_run) for one in wanted]
 
 

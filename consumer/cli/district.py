@@ -13,7 +13,7 @@ from consumer.cli.applying import Applied, apply_all, read_files
 from consumer.cli.checks import Check, show_checks
 from consumer.cli.output import emit_json, local, say, show_fields, show_table, waiting, warn
 from consumer.cli.reports import report_shape, state_of
-from consumer.cli.session import AsJson, DistrictId, Session, now, session_of
+from consumer.cli.session import AsJson, DistrictId, Session, now, now_of_runs, session_of
 from consumer.cli.setup_walk import SetupWalk
 from consumer.errors import PassbackError, UsageError
 from consumer.gradebook import RunReport
@@ -207,9 +207,10 @@ def pause(
     async def work(pool: Pool, stored: StoredDistrict) -> str:
         zone = stored.district.zone
         end = None if until is None else _instant(until, zone)
-        if end is not None and end <= now():
+        at = await now_of_runs(pool)
+        if end is not None and end <= at:
             raise UsageError(f"The pause would have ended already, on {local(end, zone)}.")
-        await districts.pause(pool, district_id, now(), end, reason)
+        await districts.pause(pool, district_id, at, end, reason)
         return "until it is resumed" if end is None else f"until {local(end, zone)}"
 
     until_when = session_of(ctx).with_district(district_id, work)

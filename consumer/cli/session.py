@@ -82,7 +82,7 @@ def now() -> datetime:
 
 
 async def now_of_runs(pool: Pool) -> datetime:
-    """The time that runs go by, for a command that says or changes what the next one does."""
+    """The time that a run of this machine would go by."""
     clock = Clock(now)
     await clock.compare(pool)
     return clock.now()

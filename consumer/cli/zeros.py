@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from consumer import daemon
 from consumer.cli.output import emit_json, say, show_table, waiting
 from consumer.cli.reports import is_clean, show_report
-from consumer.cli.session import AsJson, DistrictId, now, session_of
+from consumer.cli.session import AsJson, DistrictId, now_of_runs, session_of
 from consumer.rules import ZeroRuling
 from consumer.store import held_zeros
 from consumer.store.connection import Pool
@@ -82,7 +82,8 @@ def release(
     session = session_of(ctx)
 
     async def work(pool: Pool, stored: StoredDistrict) -> tuple[int, StoredDistrict]:
-        return await held_zeros.rule(pool, district_id, ZeroRuling.RELEASED, now()), stored
+        at = await now_of_runs(pool)
+        return await held_zeros.rule(pool, district_id, ZeroRuling.RELEASED, at), stored
 
     count, stored = session.with_district(district_id, work)
     if not count:
@@ -101,7 +102,8 @@ def discard(ctx: typer.Context, district_id: DistrictId) -> None:
     """Give the held zeros up: they never go."""
 
     async def work(pool: Pool, _: StoredDistrict) -> int:
-        return await held_zeros.rule(pool, district_id, ZeroRuling.DISCARDED, now())
+        at = await now_of_runs(pool)
+        return await held_zeros.rule(pool, district_id, ZeroRuling.DISCARDED, at)
 
     count = session_of(ctx).with_district(district_id, work)
     if count:

@@ -32,15 +32,9 @@ class ForbiddenClasses:
     def has(self, portion: Portion) -> bool:
         return _class_of(portion) in self._waiting
 
-    def refuses_still(
-        self, portion: Portion, reason: Reason | None, before: str, fingerprint: str
-    ) -> bool:
-        """Whether what was refused with the fingerprint ``before`` would be asked again in vain.
-
-        One write a night finds out whether a class is still forbidden.
-        """
-        tries_anew = reason is Reason.FORBIDDEN and not self.has(portion)
-        return fingerprint == before and not tries_anew
+    def tries_anew(self, portion: Portion, reason: Reason | None) -> bool:
+        """One write a night finds out whether a class is still forbidden."""
+        return reason is Reason.FORBIDDEN and not self.has(portion)
 
     def answered(self, portion: Portion, outcome: Outcome) -> None:
         class_id = _class_of(portion)

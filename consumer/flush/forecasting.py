@@ -53,7 +53,7 @@ async def forecast(
     cutoff = Cutoff(stored.next_service_date, stored.next_cutoff_at)
     ahead = _Ahead()
     # A pause may end before the run begins.
-    if stored.is_paused(max(now, cutoff.at)):
+    if stored.is_paused(max(now, stored.start_at, cutoff.at)):
         waiting = await undecided.left_undecided(pool, stored.district.district, cutoff.at)
         if waiting:
             ahead.tally.by_reason[Reason.DISTRICT_PAUSED] = sum(waiting.values())

@@ -114,8 +114,10 @@ class LineItems:
             line_item = replace(line_item, category_sourced_id=fields["category"])
         fingerprint = self._fingerprint(portion, *fields.values())
         refusal = item.refusal
-        if refusal is not None and self._forbidden.refuses_still(
-            portion, refusal.reason, refusal.fingerprint, fingerprint
+        if (
+            refusal is not None
+            and refusal.fingerprint == fingerprint
+            and not self._forbidden.tries_anew(portion, refusal.reason)
         ):
             return Acknowledgement(ours, Outcome(Kind.REJECT, refusal.reason, refusal.detail))
         outcome = await self._skyward.put_line_item(line_item)

@@ -297,8 +297,10 @@ class Sending:
         if posting.decided.grade.refused is None:
             return None
         code, _, before = posting.decided.grade.refused.partition(":")
-        reason, fingerprint = REASONS[code], self._fingerprint(portion, posting.result)
-        if not self._forbidden.refuses_still(portion, reason, before, fingerprint):
+        if before != self._fingerprint(portion, posting.result):
+            return None
+        reason = REASONS[code]
+        if self._forbidden.tries_anew(portion, reason):
             return None
         return Outcome(Kind.REJECT, reason, posting.decided.grade.detail or "")
 

@@ -22,6 +22,12 @@ CURE: Final = (
 )
 
 
+async def database_time(pool: Pool) -> datetime:
+    """What the database's clock says: never earlier than what any replica's runs go by."""
+    said: datetime = await pool.fetchval("SELECT clock_timestamp()", timeout=10)
+    return said
+
+
 class Clock:
     """``machine`` tells this machine's time; until it was compared, that is all there is."""
 
@@ -46,7 +52,7 @@ class Clock:
         What the question took may hide a difference, and never makes one.
         """
         before = self._machine()
-        said: datetime = await pool.fetchval("SELECT clock_timestamp()", timeout=10)
+        said = await database_time(pool)
         after, then = self._machine(), time.clock_gettime(CLOCK)
         self._compared = said, then
         if before > said:

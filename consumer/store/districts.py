@@ -14,7 +14,10 @@ from consumer.store.connection import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class StoredDistrict:
-    """One district as it stands: ``revision`` counts its settings, secrets included."""
+    """One district as it stands: ``revision`` counts its settings, secrets included.
+
+    ``start_at``: when the run of the next cutoff begins, or begins again, at the earliest.
+    """
 
     district: District
     revision: int
@@ -26,6 +29,7 @@ class StoredDistrict:
     pause_reason: str | None
     next_service_date: date
     next_cutoff_at: datetime
+    start_at: datetime
     attempts: int
     decided_revision: int
 
@@ -38,7 +42,7 @@ class StoredDistrict:
 
 _COLUMNS: Final = """d.settings, d.revision, d.applied_at, d.sealed_key, d.sealed_secret,
     d.paused_at, d.paused_until, d.pause_reason, d.next_service_date, d.next_cutoff_at,
-    d.attempts, d.decided_revision"""
+    d.start_at, d.attempts, d.decided_revision"""
 
 
 async def find(pool: Pool, district_id: str) -> StoredDistrict | None:

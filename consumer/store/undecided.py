@@ -321,7 +321,7 @@ GRADE_COLUMNS: Final = """
 _GRADES: Final = f"""
 SELECT {GRADE_COLUMNS}
 FROM (SELECT * FROM unnest($2::text[], $3::text[]) AS k (assessment_id, class_id)
-    ORDER BY assessment_id, class_id) AS i
+    WHERE (assessment_id, class_id) >= ($5, $6) ORDER BY assessment_id, class_id) AS i
 CROSS JOIN LATERAL (
     SELECT * FROM grade WHERE district_id = $1 AND assessment_id = i.assessment_id
         AND class_id = i.class_id AND (assessment_id, class_id, student_id) > ($5, $6, $7)

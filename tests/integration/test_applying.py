@@ -62,6 +62,16 @@ def test_a_machine_that_is_hours_ahead_schedules_tonights_cutoff(
     assert datetime.fromisoformat(listed["next_cutoff_at"]) == tonight
 
 
+def test_a_machine_that_is_hours_behind_schedules_no_cutoff_that_has_passed(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = (datetime.now(UTC) - timedelta(minutes=90)).replace(second=0, microsecond=0)
+    shift_clock(monkeypatch, timedelta(hours=-3))
+    operator.apply(timezone="UTC", cutoff=f"{passed:%H:%M}", service_days=list(WEEKDAYS))
+    listed = operator.answer("district", "list")[0]
+    assert datetime.fromisoformat(listed["next_cutoff_at"]) == passed + timedelta(days=1)
+
+
 async def test_replicas_that_start_together_apply_one_revision(operator: Operator) -> None:
     file = Path(operator.write())
     settings = load()

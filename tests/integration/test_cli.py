@@ -244,6 +244,15 @@ def test_a_paused_district_says_so_until_it_is_resumed(operator: Operator) -> No
     assert operator.passback("district", "pause", "lakeside", "--until", "2001-01-01") == 2
 
 
+def test_a_machine_that_is_ahead_pauses_until_what_is_still_to_come(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.apply()
+    shift_clock(monkeypatch, timedelta(hours=3))
+    until = (NOW + timedelta(hours=1)).isoformat()
+    assert operator.passback("district", "pause", "lakeside", "--until", until) == 0
+
+
 def test_a_district_with_pending_grades_is_removed_only_when_told_so(operator: Operator) -> None:
     operator.apply()
     recorded(operator, quiz(), grade())
@@ -510,6 +519,20 @@ def test_held_zeros_wait_for_an_operator(operator: Operator, word: str, ruling: 
     assert operator.passback("zeros", word, "lakeside") == 0
     assert operator.store(_rulings) == [(ruling, True), (ruling, True)]
     assert operator.answer("zeros", "lakeside") == []
+
+
+def test_zeros_that_a_machine_which_is_ahead_releases_go_with_the_next_run(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.apply()
+    recorded(operator, quiz(), grade("s-1", None))
+    ran(operator, settled("s-1", Kind.HOLD, Reason.ZEROS_HELD))
+    shift_clock(monkeypatch, timedelta(hours=3))
+    assert operator.passback("zeros", "release", "lakeside") == 0
+    assert operator.store(lambda pool: pool.fetchval(_DECIDED_FROM_NOW))
+
+
+_DECIDED_FROM_NOW = "SELECT bool_and(decide_from <= clock_timestamp()) FROM grade"
 
 
 # -- quarantine -----------------------------------------------------------------------------

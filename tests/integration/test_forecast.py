@@ -226,6 +226,24 @@ async def test_a_pause_that_is_over_by_tonight_stops_nothing_tonight(nights: Nig
     assert found.report.results["posted"] > 0
 
 
+async def test_a_pause_that_is_over_before_the_run_is_tried_again_stops_nothing(
+    nights: Nights,
+) -> None:
+    nights.evening.assess("a-1")
+    nights.evening.grade("a-1", 0, "8")
+    await nights.record()
+    cutoff = Cutoff(nights.now.date(), nights.now)
+    again = nights.now + timedelta(minutes=16)
+    await runs.schedule(nights.pool, "lakeside", cutoff, again, 1)
+    until = again - timedelta(minutes=2)
+    await districts.pause(nights.pool, "lakeside", nights.now, until, None)
+    stored = await districts.find(nights.pool, "lakeside")
+    assert stored is not None
+    found = await forecast(nights.pool, nights._connect, stored, nights.now)
+    assert found.report.stopped_by is None
+    assert found.report.results["posted"] > 0
+
+
 def test_a_machine_that_is_hours_ahead_does_not_forecast_past_the_end_of_a_pause(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,8 +4,13 @@ import re
 from pathlib import Path
 
 from tests.history.clauses import CLAUSES
+from tests.slow.table import Table
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_is_what_the_slow_suite_writes() -> None:
+    assert (ROOT / "deploy/reliability.md").read_text() == Table.read().text()
 
 
 def test_every_test_that_the_table_names_is_there() -> None:
