@@ -20,6 +20,7 @@ from consumer import oneroster
 from consumer.district import Skyward as Settings
 from consumer.errors import DistrictStopped
 from consumer.gradebook import (
+    REASONS,
     AcademicSession,
     Kind,
     LineItem,
@@ -63,7 +64,6 @@ _NOT_FOR_THIS_CLASS: Final = _NOT_OFFERED | {400, 403, 409, 422}
 _FINAL: Final = frozenset({"tls", "refused_address"})
 _NEXT: Final = re.compile(r'rel\s*=\s*"?next\b', re.IGNORECASE)
 _TROUBLED: Final = (Reason.SKYWARD_UNAVAILABLE, Reason.THROTTLED)
-_REASONS: Final = {str(reason): reason for reason in Reason}
 
 
 class Skyward:
@@ -514,7 +514,7 @@ class Skyward:
                     )
                 )
             except DistrictStopped as stopped:
-                reason = _REASONS[stopped.reason]
+                reason = REASONS[stopped.reason]
                 return None, Outcome(
                     Kind.DEFER, reason, stopped.detail, Scope.DISTRICT, unknown=unknown
                 )

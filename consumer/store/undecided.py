@@ -363,7 +363,8 @@ FROM unnest($2::text[], $3::text[]) AS i (assessment_id, class_id)
 CROSS JOIN LATERAL jsonb_object_keys((SELECT a.assignees FROM assessment a
     WHERE a.district_id = $1 AND a.assessment_id = i.assessment_id
         AND a.class_id = i.class_id)) AS s (student_id)
-WHERE (i.assessment_id, i.class_id, s.student_id) > ($4, $5, $6)
+WHERE (i.assessment_id, i.class_id) >= ($4, $5)
+    AND (i.assessment_id, i.class_id, s.student_id) > ($4, $5, $6)
     AND NOT EXISTS (SELECT FROM grade g WHERE g.district_id = $1
         AND g.assessment_id = i.assessment_id AND g.class_id = i.class_id
         AND g.student_id = s.student_id OFFSET 0)
