@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,19 @@ def doubled(ending: Ending) -> int:
     return sum(count - 1 for count in results_each(ending.gradebook).values())
 
 
+def _row(fault: str, endings: Sequence[Ending], whole: Ending, seen: str) -> Row:
+    """What became of the nights of one fault, each of which should have ended as ``whole`` did."""
+    return Row(
+        fault,
+        len(endings),
+        sum(lost(one, whole) for one in endings),
+        sum(doubled(one) for one in endings),
+        sum(one.repeated for one in endings),
+        None,
+        seen,
+    )
+
+
 @pytest.mark.parametrize("way", ["request", "answer"])
 async def test_a_night_that_loses_postgres_at_any_of_its_statements(
     night: DisturbedNight, table: type[Table], way: Way
@@ -46,17 +59,13 @@ async def test_a_night_that_loses_postgres_at_any_of_its_statements(
     whole = await night.run()
     endings = await cut_at_each(night, way, b"")
     when = "before a statement arrives" if way == "request" else "with the answer to a statement"
-    table.add(
-        Row(
-            f"the connection to Postgres is lost {when}: at each of a night",
-            len(endings),
-            sum(lost(one, whole) for one in endings),
-            sum(doubled(one) for one in endings),
-            sum(one.repeated for one in endings),
-            None,
-            "a build without transactions, and one with made-up ids, leave another night",
-        )
+    row = _row(
+        f"the connection to Postgres is lost {when}: at each of a night",
+        endings,
+        whole,
+        "a build without transactions, and one with made-up ids, leave another night",
     )
+    table.add(row)
     assert [one for one in endings if one != whole or one.findings] == []
     assert max(one.repeated for one in endings) <= sending.WINDOW
 
@@ -86,18 +95,14 @@ async def test_storms_of_skyward(
         assert ending.rows["grade"] == whole.rows["grade"], storm
         assert unexplained(ending.findings, [PASSING[name] for name in storm]) == [], storm
         endings.append(ending)
-    table.add(
-        Row(
-            "four things at once that a Skyward may do",
-            len(endings),
-            sum(lost(one, whole) for one in endings),
-            sum(doubled(one) for one in endings),
-            sum(one.repeated for one in endings),
-            None,
-            f"of {len(PASSING) + len(CARRIED)}; a build that reads nothing back, trusts silence, or"
-            " never tries again loses values",
-        )
+    row = _row(
+        "four things at once that a Skyward may do",
+        endings,
+        whole,
+        f"of {len(PASSING) + len(CARRIED)}; a build that reads nothing back, trusts silence, or"
+        " never tries again loses values",
     )
+    table.add(row)
 
 
 async def test_a_real_deadlock(night: DisturbedNight, table: type[Table]) -> None:
@@ -118,18 +123,14 @@ async def test_a_real_deadlock(night: DisturbedNight, table: type[Table]) -> Non
         endings.append(ending)
     assert sum(one.failures for one in endings) >= 1
     assert [one for one in endings if one != whole or one.findings] == []
-    table.add(
-        Row(
-            "a deadlock with another session, which Postgres ends at the night's cost",
-            len(endings),
-            sum(lost(one, whole) for one in endings),
-            sum(doubled(one) for one in endings),
-            sum(one.repeated for one in endings),
-            None,
-            "its run fails and is made again; ten SQLSTATEs at seven tables end alike; a build that"
-            " passes over a refused settling is noticed",
-        )
+    row = _row(
+        "a deadlock with another session, which Postgres ends at the night's cost",
+        endings,
+        whole,
+        "its run fails and is made again; ten SQLSTATEs at seven tables end alike; a build that"
+        " passes over a refused settling is noticed",
     )
+    table.add(row)
 
 
 async def _passes_over(*settled: Any) -> Tally:
@@ -194,18 +195,14 @@ async def test_serialization_failures(
     assert failures >= 5
     assert all(one.gradebook == whole.gradebook and not one.findings for one in endings)
     assert all(one.rows["grade"] == whole.rows["grade"] for one in endings)
-    table.add(
-        Row(
-            "serialization failures",
-            len(endings),
-            sum(lost(one, whole) for one in endings),
-            sum(doubled(one) for one in endings),
-            sum(one.repeated for one in endings),
-            None,
-            f"{failures} runs failed so and were made again; a build that passes over a refused"
-            " settling is noticed",
-        )
+    row = _row(
+        "serialization failures",
+        endings,
+        whole,
+        f"{failures} runs failed so and were made again; a build that passes over a refused"
+        " settling is noticed",
     )
+    table.add(row)
 
 
 async def test_a_build_that_passes_over_a_serialization_failure_is_noticed(
