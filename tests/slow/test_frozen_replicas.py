@@ -61,7 +61,6 @@ async def frozen_in_mid_flush(replicas: Replicas) -> float:
     finally:
         os.kill(frozen.pid, signal.SIGCONT)
     await asyncio.sleep(AWAKE)
-    await replicas.whole_night()
     return recovered
 
 
@@ -74,6 +73,7 @@ async def test_a_replica_frozen_in_mid_flush_writes_nothing_over_the_one_that_we
         await first_night(replicas, 2)
         for _ in range(3):
             rounds.append(await frozen_in_mid_flush(replicas))
+            await replicas.whole_night()
             judgement = await replicas.judged()
     table.add(
         Row(
@@ -106,7 +106,10 @@ async def test_a_broken_build_that_stands_still_is_found_by_its_clauses(
         replicas.program = (sys.executable, "-m", "tests.slow.broken_daemons", build)
         await first_night(replicas, 2)
         await frozen_in_mid_flush(replicas)
-        found = await replicas.breaches()
+        # Before the next night asks Skyward of what was in doubt, and learns the truth.
+        found = await replicas.breaches() & set[str]().union(*BROKEN.values())
+        await replicas.whole_night()
+        found |= await replicas.breaches()
     print(f"{build}: found by {', '.join(sorted(found)) or 'nothing'}")
     assert found >= BROKEN[build]
     assert bool(found) is bool(BROKEN[build])
