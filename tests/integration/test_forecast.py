@@ -18,14 +18,14 @@ from tests.integration.operators import Operator, shift_clock
 _TABLES = ("grade", "assessment", "line_item", "flush_run", "skyward_district", "skyward_class")
 
 
-async def _tonight(nights: Nights) -> Forecast:
-    """The forecast of a run whose cutoff is in a minute."""
+async def _tonight(nights: Nights, *, late: timedelta = timedelta(0)) -> Forecast:
+    """The forecast of a run whose cutoff is in a minute, and which begins so much ``late``."""
     await nights.record()
     at = nights.now + timedelta(minutes=1)
     stored = await districts.find(nights.pool, "lakeside")
     assert stored is not None
     cutoff = Cutoff(at.astimezone(stored.district.zone).date(), at)
-    await runs.schedule(nights.pool, "lakeside", cutoff, at, 0)
+    await runs.schedule(nights.pool, "lakeside", cutoff, at + late, 0)
     stored = await districts.find(nights.pool, "lakeside")
     assert stored is not None
     before, wrote = await _everything(nights), len(nights.writes())
@@ -231,15 +231,9 @@ async def test_a_pause_that_is_over_before_the_run_is_tried_again_stops_nothing(
 ) -> None:
     nights.evening.assess("a-1")
     nights.evening.grade("a-1", 0, "8")
-    await nights.record()
-    cutoff = Cutoff(nights.now.date(), nights.now)
-    again = nights.now + timedelta(minutes=16)
-    await runs.schedule(nights.pool, "lakeside", cutoff, again, 1)
-    until = again - timedelta(minutes=2)
+    until = nights.now + timedelta(minutes=14)
     await districts.pause(nights.pool, "lakeside", nights.now, until, None)
-    stored = await districts.find(nights.pool, "lakeside")
-    assert stored is not None
-    found = await forecast(nights.pool, nights._connect, stored, nights.now)
+    found = await _tonight(nights, late=timedelta(minutes=15))
     assert found.report.stopped_by is None
     assert found.report.results["posted"] > 0
 

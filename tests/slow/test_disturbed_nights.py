@@ -108,19 +108,7 @@ async def test_storms_of_skyward(
 async def test_a_real_deadlock(night: DisturbedNight, table: type[Table]) -> None:
     """Another session holds what the night wants, and wants what the night holds."""
     whole = await night.run()
-    night.nights.skyward.configure(latency=0.02)
-    endings = []
-    for _ in range(3):
-        rival: asyncio.Task[None] | None = None
-
-        async def begin() -> None:
-            nonlocal rival
-            rival = asyncio.create_task(_rival(night))
-
-        ending = await night.run(begin)
-        assert rival is not None
-        await rival
-        endings.append(ending)
+    endings = [await _deadlocked(night) for _ in range(3)]
     assert sum(one.failures for one in endings) >= 1
     assert [one for one in endings if one != whole or one.findings] == []
     row = _row(
@@ -145,6 +133,11 @@ async def test_a_build_that_passes_over_a_deadlock_is_noticed(
 ) -> None:
     whole = await night.run()
     monkeypatch.setattr(sending, "settle", _passes_over)
+    assert await _deadlocked(night) != whole
+
+
+async def _deadlocked(night: DisturbedNight) -> Ending:
+    """One night with a rival, slow enough to meet it."""
     night.nights.skyward.configure(latency=0.02)
     rival: asyncio.Task[None] | None = None
 
@@ -155,7 +148,7 @@ async def test_a_build_that_passes_over_a_deadlock_is_noticed(
     ending = await night.run(begin)
     assert rival is not None
     await rival
-    assert ending != whole
+    return ending
 
 
 async def _rival(night: DisturbedNight) -> None:
