@@ -62,6 +62,8 @@ class ForbiddenClasses:
 
     def refused(self) -> list[SettledGrade]:
         """What waited, now that it is each class's own matter; it waits no more."""
+        if not self._waiting:
+            return []
         refused = list(self.waiting())
         for grades in self._waiting.values():
             grades.clear()

@@ -416,7 +416,7 @@ class Skyward:
         if total.isascii() and total.isdigit() and len(total) < 12:
             return offset < int(total)
         if "link" in reply.headers:
-            return _NEXT.search(reply.headers["link"]) is not None
+            return any(_NEXT.search(link) for link in reply.headers.getall("link"))
         return seen == self._page_size
 
     async def _read(self, name: str, url: str, absent: frozenset[int]) -> Reply | None:

@@ -1,6 +1,6 @@
 """The process's way out: one set of connections for all districts, over aiohttp.
 
-``httpx.Request`` goes straight to the transport: httpx's own client and pool cost ten times
+``httpx.Request`` goes straight to aiohttp's connections: httpx's own client and pool cost ten times
 what the request costs. What would be worked out anew for each request, its headers and its URL as
 aiohttp takes them, comes with it. No cookie, proxy, redirect or environment variable is honoured.
 """
@@ -19,14 +19,13 @@ from typing import Any, Final, NamedTuple, Self
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
-from httpx_aiohttp import AiohttpTransport
-from httpx_aiohttp.transport import AiohttpResponseStream
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from consumer.errors import DistrictStopped, LeaseLost
 from consumer.gradebook import Reason
 from consumer.skyward.addresses import REFUSED, AllowedAddresses, NetworkRange
+from consumer.skyward.deadlines import Deadline, Deadlines
 
 _KEEP_ALIVE: Final = 30.0
 _DNS_TTL: Final = 60
@@ -41,7 +40,7 @@ class Reply(NamedTuple):
     """An answer as it came; ``body`` is cut at the bound where it is ``oversized``."""
 
     status: int
-    headers: httpx.Headers
+    headers: CIMultiDictProxy[str]
     body: bytes
     oversized: bool
 
@@ -74,7 +73,7 @@ class Network:
         self.allow_http: Final = allow_http
         self._addresses: Final = AllowedAddresses(allowed_networks)
         self._timeout: Final = aiohttp.ClientTimeout(sock_connect=connect_timeout)
-        self._total: Final = total_timeout
+        self._deadlines: Final = Deadlines(total_timeout)
         self._resolver: Final = _Resolver()
         self._transports: Final[dict[tuple[str | None, int], Transport]] = {}
 
@@ -93,6 +92,7 @@ class Network:
         for transport in self._transports.values():
             await transport.aclose()
         self._transports.clear()
+        self._deadlines.close()
 
     def transport(self, ca_file: str | None) -> "Transport":
         """The shared transport; a district's own ``ca_file`` gets one that trusts it as well.
@@ -113,7 +113,7 @@ class Network:
             session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
             )
-            self._transports[key] = Transport(session, trusted, self._timeout, self._total)
+            self._transports[key] = Transport(session, self._timeout, self._deadlines)
         return self._transports[key]
 
 
@@ -202,6 +202,10 @@ class _Fenced(aiohttp.BytesPayload):
         await super().write_with_length(writer, content_length)
 
 
+_ELSEWHERE: Final = httpx.ByteStream(b"")
+"""A request's body lies in its extensions, as aiohttp takes it."""
+
+
 def request_of(
     method: str,
     url: httpx.URL,
@@ -220,88 +224,68 @@ def request_of(
         method,
         url,
         headers=headers.httpx,
-        stream=httpx.ByteStream(content or b""),
+        stream=_ELSEWHERE,
         extensions={"aiohttp": (target, headers.aiohttp, body)},
     )
 
 
-class Transport(AiohttpTransport):
-    """httpx-aiohttp's transport, without the parsing and copying that it does per request."""
+class Transport:
+    """Connections to many Skywards that trust the same certificates."""
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        trusted: ssl.SSLContext,
         timeout: aiohttp.ClientTimeout,
-        total: float,
+        deadlines: Deadlines,
     ) -> None:
-        super().__init__(verify=trusted, client=session)
         self._session: Final = session
         self._timeout: Final = timeout
-        self._total: Final = total
+        self._deadlines: Final = deadlines
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Takes a request of ``request_of``."""
-        target, headers, content = request.extensions["aiohttp"]
-        response = await self._session.request(
-            request.method,
-            target,
-            headers=headers,
-            data=content,
-            allow_redirects=False,
-            auto_decompress=False,
-            timeout=self._timeout,
-        )
-        answer = httpx.Response(
-            response.status, headers=response.raw_headers, stream=_Stream(response)
-        )
-        # Else httpx tries two others first, each time a header is asked for.
-        answer.headers.encoding = "iso-8859-1"
-        return answer
+    async def aclose(self) -> None:
+        await self._session.close()
 
     async def ask(self, request: httpx.Request, bound: int) -> Reply:
-        """The whole answer, of which at most ``bound`` bytes are kept; raises ``Unanswered``."""
+        """The whole answer to a request of ``request_of``, of which ``bound`` bytes are kept at
+        most; raises ``Unanswered``.
+        """
+        target, headers, content = request.extensions["aiohttp"]
         try:
-            async with asyncio.timeout(self._total):
-                response = await self.handle_async_request(request)
+            with Deadline(self._deadlines):
+                response = await self._session.request(
+                    request.method,
+                    target,
+                    headers=headers,
+                    data=content,
+                    allow_redirects=False,
+                    auto_decompress=False,
+                    timeout=self._timeout,
+                )
                 return await _read(response, bound)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             if isinstance(error.__cause__, LeaseLost):
                 raise error.__cause__ from None
-            raise _unanswered(error, self._total) from None
+            raise _unanswered(error, self._deadlines.seconds) from None
 
 
-class _Stream(AiohttpResponseStream):
-    """A body that comes as it is, without a generator and a mapping of errors around it."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        super().__init__(response)
-        self._response: Final = response
-
-    async def read(self, bound: int) -> tuple[bytes, bool]:
-        """The body, or its beginning longer than ``bound``, and whether that is all of it."""
-        content = self._response.content
-        kept: list[bytes] = []
-        length = 0
-        try:
-            while not content.at_eof() and length <= bound:
-                kept.append(await content.readany())
-                length += len(kept[-1])
-        finally:
-            # After the last byte the connection is back in the pool already.
-            if not content.at_eof():
-                self._response.close()
-        return b"".join(kept), content.at_eof()
-
-
-async def _read(response: httpx.Response, bound: int) -> Reply:
-    stream = response.stream
-    assert isinstance(stream, _Stream)
-    body, whole = await stream.read(bound)
+async def _read(response: aiohttp.ClientResponse, bound: int) -> Reply:
+    content = response.content
+    kept: list[bytes] = []
+    length = 0
+    try:
+        while not content.at_eof() and length <= bound:
+            kept.append(await content.readany())
+            length += len(kept[-1])
+    finally:
+        # After the last byte the connection is back in the pool already.
+        whole = content.at_eof()
+        if not whole:
+            response.close()
+    body = b"".join(kept)
     if (coding := response.headers.get("content-encoding")) is not None:
         body = _decompressed(body, coding.strip().lower(), bound)
     oversized = not whole or len(body) > bound
-    return Reply(response.status_code, response.headers, body[:bound], oversized)
+    return Reply(response.status, response.headers, body[:bound], oversized)
 
 
 def _decompressed(body: bytes, coding: str, bound: int) -> bytes:

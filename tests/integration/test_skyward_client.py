@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from aiohttp import web
 from msgspec import structs
+from multidict import CIMultiDict
 
 from consumer.district import Skyward as Settings
 from consumer.errors import DistrictStopped
@@ -564,13 +565,15 @@ def paged(rows: int, *, cap: int, header: str = "") -> Answerer:
     async def answer(request: web.BaseRequest, received: bytes) -> web.StreamResponse:
         offset, limit = int(request.query["offset"]), int(request.query["limit"])
         end = min(offset + min(limit, cap), rows)
-        headers = {}
+        headers = CIMultiDict[str]()
         if header == "total":
             headers["X-Total-Count"] = str(rows)
-        if header == "link" and end < rows:
-            headers["Link"] = '<https://elsewhere.invalid/?offset=9>; rel="next"'
-        elif header == "link":
-            headers["Link"] = '<https://elsewhere.invalid/?offset=0>; rel="first"'
+        if header.startswith("link"):
+            links = ['<https://elsewhere.invalid/?offset=0>; rel="first"']
+            if end < rows:
+                links.append('<https://elsewhere.invalid/?offset=9>; rel="next"')
+            for link in links if header == "links" else [", ".join(links)]:
+                headers.add("Link", link)
         found = [{"sourcedId": f"k-{i}"} for i in range(offset, end)]
         return web.json_response({"categories": found}, headers=headers)
 
@@ -586,6 +589,7 @@ def paged(rows: int, *, cap: int, header: str = "") -> Answerer:
         (25, 4, "total", 7),
         (20, 100, "total", 2),
         (25, 4, "link", 7),
+        (25, 4, "links", 7),
     ],
 )
 async def test_pages_are_read_to_the_end(rows: int, cap: int, header: str, pages: int) -> None:
