@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -134,13 +134,16 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     changed_at: datetime
 
 
-class _Envelope(msgspec.Struct, gc=False):
+_Content = TypeVar("_Content")
+
+
+class _Envelope(msgspec.Struct, Generic[_Content], gc=False):
     specversion: Literal["1.0"]
     id: Annotated[str, msgspec.Meta(min_length=1)]
     source: Annotated[str, msgspec.Meta(min_length=1)]
     type: str
     time: _Instant
-    data: msgspec.Raw
+    data: _Content
     subject: str | None = None
 
 
@@ -158,13 +161,19 @@ _TYPES: Final = {topic: f"com.otus.{topic}.v1" for topic in TOPICS}
 KEY_PARTS: Final = {ASSESSMENT_CHANGED: 3, GRADE_CHANGED: 4, GROUP_CHANGED: 2}
 """How many ids each topic's keys are made of, the district's first."""
 
-_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope[msgspec.Raw])
+_ENVELOPES: Final[dict[str, msgspec.json.Decoder[_Envelope[Data]]]] = {
+    topic: msgspec.json.Decoder(_Envelope[model])  # type: ignore[valid-type]
+    for topic, model in _DATA.items()
+}
 _SIGN: Final = msgspec.json.Decoder(_Sign)
 _TIME: Final = msgspec.json.Decoder(_Instant)
 _STRUCTURED: Final = b"application/cloudevents+json"
 
 # Instants outside these years cannot be moved between zones, and stand for nothing real.
 _YEARS: Final = range(1900, 9000)
+_FIRST: Final = datetime(_YEARS.start, 1, 1, tzinfo=UTC)
+_END: Final = datetime(_YEARS.stop, 1, 1, tzinfo=UTC)
 _WHOLE: Final = Decimal(0)
 # Postgres' numeric could hold more, but no gradebook has such a number.
 _DIGITS: Final = 30
@@ -208,6 +217,8 @@ def _read_value(
     topic: str, value: bytes, headers: Sequence[tuple[str, bytes]]
 ) -> tuple[Data, datetime, str | None]:
     """The data, the time and the subject."""
+    if not headers and (whole := _read_whole(topic, value)) is not None:
+        return whole.data, whole.time, whole.subject
     try:
         raw, time, subject = _open(topic, value, headers)
         data = _DECODERS[topic].decode(raw)
@@ -218,6 +229,22 @@ def _read_value(
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise EventUnreadable(QuarantineReason.NOT_JSON, "the value is not valid JSON") from None
     return data, time, subject
+
+
+def _read_whole(topic: str, value: bytes) -> _Envelope[Data] | None:
+    """A structured event in one go, as nearly all can be read; None where something is unusual.
+
+    Envelope and data one after the other would take half as long again, but tell what is wrong.
+    """
+    try:
+        whole = _ENVELOPES[topic].decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if whole.type != _TYPES[topic]:
+        return None
+    if topic in _LOOSE_NUMBERS and _LOOSE_NUMBERS[topic].search(value):
+        return None
+    return whole
 
 
 def normalised_title(title: str) -> str:
@@ -394,6 +421,8 @@ def _expect_number(raw: msgspec.Raw | bytes, field: str) -> None:
 
 
 def _instant(value: datetime, field: str) -> datetime:
+    if value.tzinfo is UTC and _FIRST <= value < _END:
+        return value
     if value.year not in _YEARS:
         raise EventUnreadable(QuarantineReason.INVALID_DATA, f"{field} is in no year of ours")
     return value.astimezone(UTC)

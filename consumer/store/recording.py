@@ -8,7 +8,7 @@ that two replicas never wait for each other in a circle.
 
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -110,15 +110,13 @@ async def record_within(
     ask_first: bool = False,
 ) -> Recorded:
     """The same within the caller's transaction."""
-    districts = {one.change.key[0] for one in batch.changes}
-    known = await known_districts(connection, districts)
     changes, unreadable = batch.changes, batch.unreadable
+    districts, stale = _counted(changes)
+    known = await known_districts(connection, districts)
     if districts != known:
         changes, unreadable = _of_known(batch, known)
+        _, stale = _counted(changes)
         folded = None
-    stale: dict[str, int] = {}
-    for one in changes:
-        stale[one.change.topic] = stale.get(one.change.topic, 0) + 1
     if ask_first:
         changes = await _not_stored(connection, changes)
         folded = None
@@ -134,6 +132,17 @@ async def record_within(
     for waits in unreadable:
         reasons[waits.reason] = reasons.get(waits.reason, 0) + 1
     return Recorded(recorded, stale, reasons)
+
+
+def _counted(changes: Sequence[Recordable]) -> tuple[set[str], dict[str, int]]:
+    """The districts, and how many changes each topic has."""
+    districts: set[str] = set()
+    counts: dict[str, int] = {}
+    for one in changes:
+        change = one.change
+        districts.add(change.key[0])
+        counts[change.topic] = counts.get(change.topic, 0) + 1
+    return districts, counts
 
 
 async def stored_offsets(pool: Pool, topics: Iterable[str]) -> dict[tuple[str, int], int]:
@@ -343,23 +352,32 @@ def _lines(texts: Iterable[str]) -> str:
 
 async def _not_stored(connection: Connection, changes: Sequence[Recordable]) -> list[Recordable]:
     """Those of ``changes`` that may change what is stored; the upsert locks all it is given."""
-    events = [
-        (place, one.change.data.version)
-        for place, one in enumerate(changes)
-        if one.change.topic == GRADE_CHANGED and one.change.data is not None
-    ]
-    known: set[int] = set()
-    for begin in range(0, len(events), _ASKED):
-        asked = events[begin : begin + _ASKED]
+    left: list[Recordable] = []
+    for begin in range(0, len(changes), _ASKED):
+        some = changes[begin : begin + _ASKED]
+        places = [
+            place
+            for place, one in enumerate(some)
+            if one.change.topic == GRADE_CHANGED and one.change.data is not None
+        ]
+        if not places:
+            left += some
+            continue
+        asked = [some[place].change for place in places]
         stored = await connection.fetchval(
             _GRADES_STORED,
-            _lines("/".join(changes[place].change.key) for place, _ in asked),
-            [version for _, version in asked],
-            [changes[place].change.changed_at for place, _ in asked],
+            _lines("/".join(change.key) for change in asked),
+            [change.data.version for change in asked if change.data is not None],
+            # The driver takes twice as long for an instant as for this number and its making.
+            [(change.changed_at - _EPOCH) // _MICROSECOND for change in asked],
         )
-        known.update(asked[at - 1][0] for at in stored)
-    return [one for place, one in enumerate(changes) if place not in known]
+        known = {places[at - 1] for at in stored}
+        left += [one for place, one in enumerate(some) if place not in known]
+    return left
 
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 # For more keys at once Postgres rather reads a whole table of some hundred thousand grades.
 _ASKED: Final = 2_500
@@ -371,9 +389,9 @@ SELECT coalesce(array_agg(n.place), '{}')
 FROM (
     SELECT split_part(key, '/', 1) AS district_id, split_part(key, '/', 2) AS assessment_id,
         split_part(key, '/', 3) AS class_id, split_part(key, '/', 4) AS student_id, version,
-        changed_at, place
-    FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::timestamptz[]) WITH ORDINALITY
-        AS k (key, version, changed_at, place)
+        timestamptz 'epoch' + changed * interval '1 microsecond' AS changed_at, place
+    FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::bigint[]) WITH ORDINALITY
+        AS k (key, version, changed, place)
 ) n
 JOIN grade g ON g.district_id = n.district_id AND g.assessment_id = n.assessment_id
     AND g.class_id = n.class_id AND g.student_id = n.student_id
