@@ -7,7 +7,7 @@ something that it saw, or the settings, changed.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,9 +51,10 @@ class LineItems:
         self._is_first = first
         self._settled: list[SettledLineItem] = []
         self.unacknowledged: Final[set[ItemKey]] = set()
-        # Of the page at hand: each one's acknowledgement, asked for once, and as it should stand.
+        # Of the page at hand: each one's acknowledgement, asked for once, and as it should stand,
+        # also field by field.
         self._asked: dict[tuple[ItemKey, bool], asyncio.Task[Acknowledgement]] = {}
-        self._bodies: dict[ItemKey, LineItem] = {}
+        self._bodies: dict[ItemKey, tuple[LineItem, Mapping[str, str]]] = {}
 
     def begin_page(self) -> None:
         self._asked.clear()
@@ -86,7 +87,7 @@ class LineItems:
         """What Skyward would see of that ``result``, its line item, the settings, and the period's
         days: a refusal holds for it.
         """
-        item = _fields(self._body(portion)).values() if portion.frame.is_open else ()
+        item = self._body(portion)[1].values() if portion.frame.is_open else ()
         return self._fingerprint(portion, *result, *item)
 
     def _fingerprint(self, portion: Portion, *parts: str) -> str:
@@ -100,7 +101,7 @@ class LineItems:
         ours = item.line_item_id or line_item_id(self._night.district.district, item.key)
         if item.posted is not None and not portion.frame.is_open:
             return Acknowledgement(ours)
-        line_item = self._body(portion)
+        line_item, _ = self._body(portion)
         fields = self._wanted(portion)
         if item.posted is not None and fields == dict(item.posted.fields) and not again:
             return Acknowledgement(ours)
@@ -141,12 +142,12 @@ class LineItems:
 
     def _wanted(self, portion: Portion) -> dict[str, str]:
         """The fields as they should stand: once posted, only a new Otus type moves the category."""
-        fields, posted = _fields(self._body(portion)), portion.item.posted
+        fields, posted = dict(self._body(portion)[1]), portion.item.posted
         if posted is not None and _type(portion) == posted.otus_type:
             fields["category"] = posted.fields["category"]
         return fields
 
-    def _body(self, portion: Portion) -> LineItem:
+    def _body(self, portion: Portion) -> tuple[LineItem, Mapping[str, str]]:
         framed, item = portion.frame, portion.item
         if item.key in self._bodies:
             return self._bodies[item.key]
@@ -169,8 +170,8 @@ class LineItems:
             result_value_max=assessment.points_possible,
             modified_at=assessment.changed_at,
         )
-        self._bodies[item.key] = body
-        return body
+        self._bodies[item.key] = body, _fields(body)
+        return self._bodies[item.key]
 
 
 def _type(portion: Portion) -> str:
