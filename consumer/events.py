@@ -217,10 +217,11 @@ def _read_value(
     topic: str, value: bytes, headers: Sequence[tuple[str, bytes]]
 ) -> tuple[Data, datetime, str | None]:
     """The data, the time and the subject."""
-    if not headers and (whole := _read_whole(topic, value)) is not None:
-        return whole.data, whole.time, whole.subject
     try:
-        raw, time, subject = _open(topic, value, headers)
+        attributes = _binary(headers) if headers else None
+        if attributes is None and (whole := _read_whole(topic, value)) is not None:
+            return whole.data, whole.time, whole.subject
+        raw, time, subject = _open(topic, value, attributes)
         data = _DECODERS[topic].decode(raw)
         if topic in _LOOSE_NUMBERS and _LOOSE_NUMBERS[topic].search(raw):
             _expect_number(raw, _DECIMALS[topic])
@@ -234,7 +235,7 @@ def _read_value(
 def _read_whole(topic: str, value: bytes) -> _Envelope[Data] | None:
     """A structured event in one go, as nearly all can be read; None where something is unusual.
 
-    Envelope and data one after the other would take half as long again, but tell what is wrong.
+    Envelope and data one after the other, which then tell what is wrong, take a fifth longer.
     """
     try:
         whole = _ENVELOPES[topic].decode(value)
@@ -290,15 +291,21 @@ def _read_key(topic: str, key: bytes | None) -> tuple[str, ...]:
 _ID: Final = re.compile(r"[^/\x00-\x1f\x7f-\x9f]{1,255}")
 
 
+def _binary(headers: Sequence[tuple[str, bytes]]) -> dict[str, bytes] | None:
+    """A binary event's headers by their names, which are any case's; None of a structured one."""
+    found = {name.lower(): content for name, content in headers}
+    if "ce_specversion" not in found:
+        return None
+    structured = found.get("content-type", b"").lower().startswith(_STRUCTURED)
+    return None if structured else found
+
+
 def _open(
-    topic: str, value: bytes, headers: Sequence[tuple[str, bytes]]
+    topic: str, value: bytes, attributes: dict[str, bytes] | None
 ) -> tuple[msgspec.Raw | bytes, datetime, str | None]:
     """The data's bytes, the time and the subject, from either CloudEvents mode."""
-    if headers:
-        found = {name.lower(): content for name, content in headers}
-        structured = found.get("content-type", b"").lower().startswith(_STRUCTURED)
-        if not structured and "ce_specversion" in found:
-            return _open_binary(topic, value, found)
+    if attributes is not None:
+        return _open_binary(topic, value, attributes)
     try:
         envelope = _ENVELOPE.decode(value)
     except msgspec.ValidationError as error:

@@ -410,13 +410,13 @@ class Skyward:
     def _more(self, reply: Reply, seen: int, offset: int) -> bool:
         # A server may cap pages below what we ask for, so a short page ends the list only
         # where it says nothing better. Its link is never followed: the token stays with us.
-        total = reply.headers.get("x-total-count", "").strip()
+        total = reply.header("x-total-count").strip()
         if not seen:
             return False
         if total.isascii() and total.isdigit() and len(total) < 12:
             return offset < int(total)
         if "link" in reply.headers:
-            return any(_NEXT.search(link) for link in reply.headers.getall("link"))
+            return _NEXT.search(reply.header("link")) is not None
         return seen == self._page_size
 
     async def _read(self, name: str, url: str, absent: frozenset[int]) -> Reply | None:

@@ -1,8 +1,7 @@
 """Ends requests that take too long, with one timer for all that are under way.
 
 They may all take equally long, so the one that began first ends first, and only that one needs a
-timer. ``asyncio.timeout`` sets and clears one for each request, and with its two coroutines costs
-4 of 100 microseconds of a flush.
+timer. ``asyncio.timeout`` sets and clears one for each request: 4 microseconds instead of 1.
 """
 
 import asyncio
@@ -30,11 +29,6 @@ class Deadlines:
 
     def leave(self, deadline: "Deadline") -> None:
         del self._under_way[deadline]
-
-    def close(self) -> None:
-        """Nothing is ended any more."""
-        if self._timer is not None:
-            self._timer.cancel()
 
     def _end_what_is_over(self) -> None:
         now = self._loop.time()

@@ -44,6 +44,10 @@ class Reply(NamedTuple):
     body: bytes
     oversized: bool
 
+    def header(self, name: str) -> str:
+        """All lines of that name, with commas between them; nothing where there is none."""
+        return ", ".join(self.headers.getall(name, ()))
+
 
 class Unanswered(Exception):
     """No answer came. ``code`` is the metric's; ``sent`` if the request may have arrived."""
@@ -92,7 +96,6 @@ class Network:
         for transport in self._transports.values():
             await transport.aclose()
         self._transports.clear()
-        self._deadlines.close()
 
     def transport(self, ca_file: str | None) -> "Transport":
         """The shared transport; a district's own ``ca_file`` gets one that trusts it as well.
@@ -282,7 +285,8 @@ async def _read(response: aiohttp.ClientResponse, bound: int) -> Reply:
         if not whole:
             response.close()
     body = b"".join(kept)
-    if (coding := response.headers.get("content-encoding")) is not None:
+    if "content-encoding" in response.headers:
+        coding = ", ".join(response.headers.getall("content-encoding"))
         body = _decompressed(body, coding.strip().lower(), bound)
     oversized = not whole or len(body) > bound
     return Reply(response.status, response.headers, body[:bound], oversized)

@@ -382,6 +382,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 # For more keys at once Postgres rather reads a whole table of some hundred thousand grades.
 _ASKED: Final = 2_500
 
+# In seconds and the rest, for an interval is multiplied by a binary float.
 # What was settled, or pending since before, stays so whatever else this batch or another replica
 # writes. A plain join, which Citus can send to its nodes.
 _GRADES_STORED: Final = """
@@ -389,7 +390,8 @@ SELECT coalesce(array_agg(n.place), '{}')
 FROM (
     SELECT split_part(key, '/', 1) AS district_id, split_part(key, '/', 2) AS assessment_id,
         split_part(key, '/', 3) AS class_id, split_part(key, '/', 4) AS student_id, version,
-        timestamptz 'epoch' + changed * interval '1 microsecond' AS changed_at, place
+        timestamptz 'epoch' + changed / 1000000 * interval '1 second'
+            + changed % 1000000 * interval '1 microsecond' AS changed_at, place
     FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::bigint[]) WITH ORDINALITY
         AS k (key, version, changed, place)
 ) n

@@ -12,6 +12,7 @@ DISTRICTS: Final = 20
 _STUDENTS: Final = 25
 _LATE_BY: Final = 4_000
 """Keys that come between a version and the one that is repeated, or that it overtook."""
+_STRUCTURED: Final = (("content-type", b"application/cloudevents+json"),)
 _EVENING: Final = datetime(2026, 11, 20, 18, tzinfo=UTC)
 
 
@@ -76,7 +77,8 @@ def event(topic: str, key: str, name: str, data: Mapping[str, Any], at: datetime
         "datacontenttype": "application/json",
         "data": data,
     }
-    return Record(topic, key, msgspec.json.encode(value), round(at.timestamp() * 1000))
+    timestamp = round(at.timestamp() * 1000)
+    return Record(topic, key, msgspec.json.encode(value), timestamp, _STRUCTURED)
 
 
 def _points(key: int, version: int) -> int:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from consumer.events import Assigner, QuarantineReason
 from consumer.gradebook import AssessmentStatus, Membership
-from consumer.store import districts
+from consumer.store import districts, recording
 from consumer.store.connection import Pool, connect
 from consumer.store.recording import (
     Batch,
@@ -408,6 +408,34 @@ async def test_a_replay_that_asks_first_locks_no_row(pool: Pool) -> None:
     newer = batch(grade(4, 9, 4), grade(1, 0, 0, student="s-1"))
     counted = await record(pool, newer, NOON, ask_first=True)
     assert (counted.recorded, counted.stale) == ({"grade-changed": 1}, {"grade-changed": 1})
+
+
+@pytest.mark.parametrize("ask_first", [False, True])
+async def test_a_replay_of_more_than_is_asked_for_at_once_leaves_nothing_of_the_batch_out(
+    pool: Pool, ask_first: bool
+) -> None:
+    """The cut between two questions falls among what is stored, newer, new, removed, and others."""
+    middle = recording._ASKED
+    stored = [grade(1, 0, n, student=f"s-{n}", score="1") for n in range(middle + 40)]
+    await record(pool, batch(*stored), NOON)
+    whole = list(stored)
+    for at in (middle - 20, middle + 10):
+        whole[at] = grade(2, 5, 10_000 + at, student=f"s-{at}", score="2")
+        whole[at + 1] = tombstone(stored[at + 1], 6, 20_000 + at)
+        whole[at + 2] = grade(1, 5, 30_000 + at, student=f"new-{at}", score="3")
+        whole[at + 3] = assessment(1, 5, 40_000 + at, assessment_id=f"a-{at}")
+    counted = await record(pool, batch(*whole), NOON, ask_first=ask_first)
+    assert counted.recorded == {"grade-changed": 6, "assessment-changed": 2}
+    assert counted.stale == {"grade-changed": middle + 32, "assessment-changed": 0}
+    rows = await pool.fetch("SELECT student_id, score::text FROM grade")
+    scores = {row["student_id"]: row["score"] for row in rows}
+    for at in (middle - 20, middle + 10):
+        assert scores.pop(f"s-{at}") == "2"
+        assert scores.pop(f"s-{at + 1}") is None
+        assert scores.pop(f"new-{at}") == "3"
+    assert set(scores.values()) == {"1"}
+    assert len(scores) == middle + 36
+    assert await pool.fetchval("SELECT count(*) FROM assessment") == 2
 
 
 @pytest.mark.parametrize("ask_first", [False, True])

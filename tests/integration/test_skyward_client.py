@@ -568,6 +568,10 @@ def paged(rows: int, *, cap: int, header: str = "") -> Answerer:
         headers = CIMultiDict[str]()
         if header == "total":
             headers["X-Total-Count"] = str(rows)
+        if header == "totals":
+            # Two that disagree say nothing.
+            headers.add("X-Total-Count", str(end))
+            headers.add("X-Total-Count", str(rows))
         if header.startswith("link"):
             links = ['<https://elsewhere.invalid/?offset=0>; rel="first"']
             if end < rows:
@@ -588,6 +592,7 @@ def paged(rows: int, *, cap: int, header: str = "") -> Answerer:
         (0, 100, "", 1),
         (25, 4, "total", 7),
         (20, 100, "total", 2),
+        (25, 100, "totals", 3),
         (25, 4, "link", 7),
         (25, 4, "links", 7),
     ],
