@@ -293,9 +293,12 @@ _ID: Final = re.compile(r"[^/\x00-\x1f\x7f-\x9f]{1,255}")
 
 def _binary(headers: Sequence[tuple[str, bytes]]) -> dict[str, bytes] | None:
     """A binary event's headers by their names, which are any case's; None of a structured one."""
-    found = {name.lower(): content for name, content in headers}
-    if "ce_specversion" not in found:
+    for name, _ in headers:
+        if name.lower() == "ce_specversion":
+            break
+    else:
         return None
+    found = {name.lower(): content for name, content in headers}
     structured = found.get("content-type", b"").lower().startswith(_STRUCTURED)
     return None if structured else found
 

@@ -273,8 +273,12 @@ class Intake:
         for one in records:
             recorded_at = _instant(one.timestamp)
             at = Position(one.topic, one.partition, one.offset, recorded_at)
-            # Kafka lets a header's value be null; such a one says nothing.
-            headers = one.headers and [pair for pair in one.headers if pair[1] is not None]
+            headers = one.headers
+            for _, content in headers:
+                if content is None:
+                    # Kafka lets a header's value be null; such a one says nothing.
+                    headers = [pair for pair in headers if pair[1] is not None]
+                    break
             raw = Record(one.key, one.value, headers)
             try:
                 change = events.read(topic, one.key, one.value, headers, recorded_at)
