@@ -314,12 +314,7 @@ async def _record_grades(connection: Connection, one: Round) -> int:
     if one.older:
         await connection.execute(
             _GRADES_SINCE,
-            [late.change.key[0] for late in one.older],
-            [late.change.key[1] for late in one.older],
-            [late.change.key[2] for late in one.older],
-            [late.change.key[3] for late in one.older],
-            [late.change.data.version for late in one.older if late.change.data is not None],
-            [late.change.changed_at for late in one.older],
+            *_versions([late.change for late in one.older]),
         )
     if one.tombstones:
         written += _changed_rows(
@@ -336,10 +331,32 @@ def _grade_columns(newest: Sequence[Recordable]) -> list[Any]:
         _lines("" if d.score is None else str(d.score) for _, d in rows),
         _lines(d.completion for _, d in rows),
         _lines(d.submission or "" for _, d in rows),
-        [one.change.changed_at for one, _ in rows],
+        [_microseconds(one.change.changed_at) for one, _ in rows],
         [one.at.partition for one, _ in rows],
         [one.at.offset for one, _ in rows],
     ]
+
+
+def _versions(changes: Sequence[Change]) -> tuple[str, list[int], list[int]]:
+    """The keys of events, and of each its version and when it changed."""
+    return (
+        _lines("/".join(change.key) for change in changes),
+        [change.data.version for change in changes if change.data is not None],
+        [_microseconds(change.changed_at) for change in changes],
+    )
+
+
+def _microseconds(at: datetime) -> int:
+    """A moment for ``_AT``: the driver takes twice as long for an instant as for this and it."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+# In seconds and the rest, for an interval is multiplied by a binary float.
+_AT: Final = """timestamptz 'epoch' + changed / 1000000 * interval '1 second'
+            + changed % 1000000 * interval '1 microsecond'"""
 
 
 def _lines(texts: Iterable[str]) -> str:
@@ -363,35 +380,25 @@ async def _not_stored(connection: Connection, changes: Sequence[Recordable]) -> 
         if not places:
             left += some
             continue
-        asked = [some[place].change for place in places]
         stored = await connection.fetchval(
-            _GRADES_STORED,
-            _lines("/".join(change.key) for change in asked),
-            [change.data.version for change in asked if change.data is not None],
-            # The driver takes twice as long for an instant as for this number and its making.
-            [(change.changed_at - _EPOCH) // _MICROSECOND for change in asked],
+            _GRADES_STORED, *_versions([some[place].change for place in places])
         )
         known = {places[at - 1] for at in stored}
         left += [one for place, one in enumerate(some) if place not in known]
     return left
 
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-
 # For more keys at once Postgres rather reads a whole table of some hundred thousand grades.
 _ASKED: Final = 2_500
 
-# In seconds and the rest, for an interval is multiplied by a binary float.
 # What was settled, or pending since before, stays so whatever else this batch or another replica
 # writes. A plain join, which Citus can send to its nodes.
-_GRADES_STORED: Final = """
-SELECT coalesce(array_agg(n.place), '{}')
+_GRADES_STORED: Final = f"""
+SELECT coalesce(array_agg(n.place), '{{}}')
 FROM (
     SELECT split_part(key, '/', 1) AS district_id, split_part(key, '/', 2) AS assessment_id,
         split_part(key, '/', 3) AS class_id, split_part(key, '/', 4) AS student_id, version,
-        timestamptz 'epoch' + changed / 1000000 * interval '1 second'
-            + changed % 1000000 * interval '1 microsecond' AS changed_at, place
+        {_AT} AS changed_at, place
     FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::bigint[]) WITH ORDINALITY
         AS k (key, version, changed, place)
 ) n
@@ -405,16 +412,22 @@ WHERE g.version >= n.version
 # ``pending_since`` and ``decide_from`` and leaves the rest. So does an equal version with an
 # earlier time: the store knows no version's own time, and with any other rule it would matter
 # how the log is cut, or that it is replayed.
-_GRADES: Final = """
+_GRADES: Final = f"""
 INSERT INTO grade AS g (district_id, assessment_id, class_id, student_id, version, score,
     completion, submission, changed_at, log_partition, log_offset, pending_since, decide_from)
 SELECT split_part(n.key, '/', 1), split_part(n.key, '/', 2), split_part(n.key, '/', 3),
     split_part(n.key, '/', 4), n.version, n.score::numeric, n.completion, n.submission,
     n.changed_at, n.log_partition, n.log_offset, n.changed_at, n.changed_at
-FROM unnest(string_to_array($1, E'\n'), $2::bigint[], string_to_array($3, E'\n', ''),
-    string_to_array($4, E'\n'), string_to_array($5, E'\n', ''), $6::timestamptz[], $7::int[],
-    $8::bigint[])
-    AS n (key, version, score, completion, submission, changed_at, log_partition, log_offset)
+FROM (
+    SELECT key, version, score, completion, submission, log_partition, log_offset,
+        {_AT} AS changed_at
+    FROM unnest(string_to_array($1, E'\n'), $2::bigint[], string_to_array($3, E'\n', ''),
+        string_to_array($4, E'\n'), string_to_array($5, E'\n', ''), $6::bigint[], $7::int[],
+        $8::bigint[])
+        AS k (key, version, score, completion, submission, changed, log_partition, log_offset)
+    -- A fence: else the moment is worked out for each of its three columns.
+    OFFSET 0
+) n
 ON CONFLICT (district_id, assessment_id, class_id, student_id) DO UPDATE SET
     version = greatest(g.version, excluded.version),
     revision = g.revision + CASE WHEN g.version >= excluded.version THEN 0 ELSE 1 END,
@@ -441,14 +454,19 @@ WHERE g.version IS NULL OR g.version < excluded.version
         AND (g.settled_version IS NULL OR g.settled_version < excluded.version)
         AND g.pending_since > excluded.changed_at"""
 
-_GRADES_SINCE: Final = """
+_GRADES_SINCE: Final = f"""
 UPDATE grade g SET pending_since = least(g.pending_since, s.changed_at),
     decide_from = least(g.decide_from, s.changed_at)
 FROM (
     SELECT o.district_id, o.assessment_id, o.class_id, o.student_id,
         min(o.changed_at) AS changed_at
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[])
-        AS o (district_id, assessment_id, class_id, student_id, version, changed_at)
+    FROM (
+        SELECT split_part(key, '/', 1) AS district_id, split_part(key, '/', 2) AS assessment_id,
+            split_part(key, '/', 3) AS class_id, split_part(key, '/', 4) AS student_id, version,
+            {_AT} AS changed_at
+        FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::bigint[])
+            AS k (key, version, changed)
+    ) o
     JOIN grade h USING (district_id, assessment_id, class_id, student_id)
     WHERE h.state = 'pending' AND o.version <= h.version
         AND (h.settled_version IS NULL OR o.version > h.settled_version)
