@@ -52,8 +52,9 @@ from consumer.store.settling import (
 WINDOW: Final = 64
 """How many results may be sent and not yet settled."""
 
-_TOGETHER: Final = WINDOW // 3
-"""So many answers are settled at once: others are then read back, and others on their way."""
+_TOGETHER: Final = WINDOW // 2
+"""So many answers are read back and settled at once, while as many others are on their way: a
+settling costs as much as ten of its results, and what is more than half waits for the window."""
 
 _LINE_ITEMS_AHEAD: Final = 8
 _BATCH: Final = 500
