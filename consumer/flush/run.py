@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from consumer.district import District
 from consumer.errors import DistrictStopped, LeaseLost
 from consumer.flush import adopting, conflicts
 from consumer.flush.night import Night, read_district, trips_breaker
-from consumer.flush.sending import Sending
+from consumer.flush.sending import SETTLINGS_AT_ONCE, Sending
 from consumer.gradebook import Reason, RunReport
 from consumer.rules import Tonight
 from consumer.skyward import Skyward
@@ -41,7 +41,7 @@ class Flusher:
 
     ``connect`` readies a district's Skyward. ``await_intake`` waits, bounded, until the store
     holds everything that Kafka held when it was called, and says whether it does. ``now`` is
-    the clock. ``counted`` is told what each settled batch adds.
+    the clock. ``counted`` is told what each settled batch adds. ``room`` is for those who settle.
     """
 
     pool: Pool
@@ -50,6 +50,9 @@ class Flusher:
     await_intake: Callable[[timedelta], Awaitable[bool]]
     now: Callable[[], datetime]
     counted: Callable[[str, settling.Tally], None]
+    room: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(SETTLINGS_AT_ONCE), init=False
+    )
 
     @asynccontextmanager
     async def lease(self, district_id: str) -> AsyncIterator[Lease | None]:
@@ -218,6 +221,7 @@ class Flusher:
                 self.now,
                 lambda tally: self.counted(district_id, tally),
                 ends_at,
+                room=self.room,
                 first=stored.decided_revision == 0,
                 doubted=adopting.still_in_doubt(district, lease, begun),
             )

@@ -56,6 +56,11 @@ _TOGETHER: Final = WINDOW // 2
 """So many answers are read back and settled at once, while as many others are on their way: a
 settling costs as much as ten of its results, and what is more than half waits for the window."""
 
+SETTLINGS_AT_ONCE: Final = 4
+"""So many districts of a process settle at the same moment. Each takes a few milliseconds; with
+as many of Postgres' processes awake as districts are flushed, all of them take half as long again,
+and so does what shares their processors."""
+
 _LINE_ITEMS_AHEAD: Final = 8
 _BATCH: Final = 500
 _TROUBLES: Final = 5
@@ -94,10 +99,13 @@ class Sending:
         counted: Callable[[Tally], None],
         ends_at: datetime | None = None,
         *,
+        room: asyncio.Semaphore,
         first: bool = False,
         doubted: Collection[ItemKey] = (),
     ) -> None:
-        """``first``: no run of this district was ever done, by what this store knows.
+        """``room``: for ``SETTLINGS_AT_ONCE``, shared by all of this process.
+
+        ``first``: no run of this district was ever done, by what this store knows.
 
         ``doubted``: items of which Skyward is to be asked once more, whatever becomes of this run.
         """
@@ -118,6 +126,7 @@ class Sending:
         self._workers = 0
         self._verifying = asyncio.Lock()
         self._settling = asyncio.Lock()
+        self._room = room
         # Answered, and of those how many count for the window; then the same of what was read back.
         self._grades: list[SettledGrade] = []
         self._answered = 0
@@ -464,15 +473,16 @@ class Sending:
             answered, self._unsettled = self._unsettled, 0
             line_items = self._line_items.settled()
             if grades or line_items or items:
-                tally = await settle(
-                    self._pool,
-                    self._lease,
-                    self._run.run_id,
-                    grades,
-                    line_items,
-                    items or [],
-                    self._now(),
-                )
+                async with self._room:
+                    tally = await settle(
+                        self._pool,
+                        self._lease,
+                        self._run.run_id,
+                        grades,
+                        line_items,
+                        items or [],
+                        self._now(),
+                    )
                 self._counted(tally)
             for _ in range(answered):
                 self._open.release()

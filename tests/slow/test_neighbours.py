@@ -1,5 +1,6 @@
 """One district among fifty whose Skyward is out of order: the others' night is whole."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -8,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from consumer.flush.sending import SETTLINGS_AT_ONCE
 from consumer.store.connection import Pool, connect
 from tests.bench.nights import apply, fill
 from tests.bench.processes import posted_by
@@ -176,3 +178,41 @@ async def _small_ones(
         for one in ended
         if one["district_id"] in due
     ]
+
+
+@pytest.mark.timeout(300)
+async def test_a_few_settle_at_once_and_one_whose_settling_waits_holds_up_nobody(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with (
+        county(tmp_path, database_url, patience=20) as twelve,
+        await connect(database_url, size=2) as pool,
+    ):
+        await twelve.found([f"district-{n:02}" for n in range(12)], grades=8)
+        async with pool.acquire() as holder, holder.transaction():
+            await holder.execute("LOCK TABLE sent IN SHARE MODE")
+            night = asyncio.create_task(twelve.night())
+            while await pool.fetchval(_SETTLING) < SETTLINGS_AT_ONCE:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(2)
+            assert await pool.fetchval(_SETTLING) == SETTLINGS_AT_ONCE
+        await night
+        assert not twelve.failures
+        assert {len(held) for held in twelve.gradebooks().values()} == {9}
+        await twelve.again()
+        async with pool.acquire() as holder, holder.transaction():
+            row = "SELECT FROM grade WHERE district_id = 'district-00' FOR UPDATE"
+            await holder.execute(row)
+            night = asyncio.create_task(twelve.night())
+            async with asyncio.timeout(30):
+                while len(twelve.ended) < 11:
+                    await asyncio.sleep(0.05)
+        await night
+        assert not twelve.failures
+        assert {len(held) for held in twelve.gradebooks().values()} == {9}
+
+
+_SETTLING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%WITH lease_held%'
+    AND pid <> pg_backend_pid()"""
