@@ -88,7 +88,7 @@ async def measure_many(bench: Bench) -> Figures:
     }
     posted: dict[str, list[Posted]] = {side: [] for side in sides}
     with stub_skyward() as origin:
-        for number in range(bench.rounds(_LONG_ROUNDS)):
+        for number in range(bench.rounds(_ROUNDS)):
             for side in sides if number % 2 else reversed(sides):
                 async with _districts(bench, origin, sides[side]) as url:
                     posted[side].append(await posted_by("flush_engine", url, ""))

@@ -17,6 +17,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 import pydantic
+import pydantic_core
 import uvloop
 from aiokafka import AIOKafkaConsumer
 
@@ -167,6 +168,10 @@ class _PydanticEvent(pydantic.BaseModel):
     data: _PydanticGrade
 
 
+async def _decoded(message: Any) -> list[Any]:
+    return [pydantic_core.from_json(one.value) for one in message.raw_message]
+
+
 async def faststream(topic: str, url: str, broker: str) -> None:
     # The parameters are told by their annotations, so its names must be the module's own.
     from faststream import Context, FastStream
@@ -184,6 +189,8 @@ async def faststream(topic: str, url: str, broker: str) -> None:
         auto_offset_reset="earliest",
         fetch_max_wait_ms=50,
         max_partition_fetch_bytes=4 * 1024 * 1024,
+        # Its own decoder knows no content type but application/json.
+        decoder=_decoded,
     )
     async def handle(events: list[_PydanticEvent], message: Any = Context()) -> None:  # noqa: B008
         rows: list[Row] = []
