@@ -70,7 +70,7 @@ class Otus:
             f'{{"specversion":"1.0","id":"{name}","source":"/otus/gradebook","type":"{kind}",'
             f'"subject":"{key}","time":"{moment}","datacontenttype":"application/json","data":'
         ).encode()
-        return Record(topic, key, value + data + b"}", timestamp, () if mode == 8 else _STRUCTURED)
+        return Record(topic, key, value + data + b"}", timestamp, () if mode == 8 else STRUCTURED)
 
     def moment(self, at: datetime, *ids: str) -> str:
         """RFC 3339 in UTC, in the district's zone or in another one, with or without fractions."""
@@ -98,7 +98,7 @@ class Otus:
 
 _EAST: Final = fixed_offset(timedelta(hours=-5))
 _INDIA: Final = fixed_offset(timedelta(hours=5, minutes=30))
-_STRUCTURED: Final = (("content-type", b"application/cloudevents+json"),)
+STRUCTURED: Final = (("content-type", b"application/cloudevents+json"),)
 
 
 def instant(day: date, at: time, zone: ZoneInfo) -> datetime:

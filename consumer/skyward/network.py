@@ -46,7 +46,11 @@ class Reply(NamedTuple):
 
     def header(self, name: str) -> str:
         """All lines of that name, with commas between them; nothing where there is none."""
-        return ", ".join(self.headers.getall(name, ()))
+        return _joined(self.headers, name)
+
+
+def _joined(headers: CIMultiDictProxy[str], name: str) -> str:
+    return ", ".join(headers.getall(name, ()))
 
 
 class Unanswered(Exception):
@@ -286,7 +290,7 @@ async def _read(response: aiohttp.ClientResponse, bound: int) -> Reply:
             response.close()
     body = b"".join(kept)
     if "content-encoding" in response.headers:
-        coding = ", ".join(response.headers.getall("content-encoding"))
+        coding = _joined(response.headers, "content-encoding")
         body = _decompressed(body, coding.strip().lower(), bound)
     oversized = not whole or len(body) > bound
     return Reply(response.status, response.headers, body[:bound], oversized)

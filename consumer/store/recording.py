@@ -358,6 +358,15 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _AT: Final = """timestamptz 'epoch' + changed / 1000000 * interval '1 second'
             + changed % 1000000 * interval '1 microsecond'"""
 
+# What ``_versions`` gives as $1 to $3, a row each; ``place`` counts from 1.
+_VERSIONS: Final = f"""(
+    SELECT split_part(key, '/', 1) AS district_id, split_part(key, '/', 2) AS assessment_id,
+        split_part(key, '/', 3) AS class_id, split_part(key, '/', 4) AS student_id, version,
+        {_AT} AS changed_at, place
+    FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::bigint[]) WITH ORDINALITY
+        AS k (key, version, changed, place)
+)"""
+
 
 def _lines(texts: Iterable[str]) -> str:
     """One text for a column: the driver takes several times as long for an array of texts.
@@ -395,13 +404,7 @@ _ASKED: Final = 2_500
 # writes. A plain join, which Citus can send to its nodes.
 _GRADES_STORED: Final = f"""
 SELECT coalesce(array_agg(n.place), '{{}}')
-FROM (
-    SELECT split_part(key, '/', 1) AS district_id, split_part(key, '/', 2) AS assessment_id,
-        split_part(key, '/', 3) AS class_id, split_part(key, '/', 4) AS student_id, version,
-        {_AT} AS changed_at, place
-    FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::bigint[]) WITH ORDINALITY
-        AS k (key, version, changed, place)
-) n
+FROM {_VERSIONS} n
 JOIN grade g ON g.district_id = n.district_id AND g.assessment_id = n.assessment_id
     AND g.class_id = n.class_id AND g.student_id = n.student_id
 WHERE g.version >= n.version
@@ -460,13 +463,7 @@ UPDATE grade g SET pending_since = least(g.pending_since, s.changed_at),
 FROM (
     SELECT o.district_id, o.assessment_id, o.class_id, o.student_id,
         min(o.changed_at) AS changed_at
-    FROM (
-        SELECT split_part(key, '/', 1) AS district_id, split_part(key, '/', 2) AS assessment_id,
-            split_part(key, '/', 3) AS class_id, split_part(key, '/', 4) AS student_id, version,
-            {_AT} AS changed_at
-        FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::bigint[])
-            AS k (key, version, changed)
-    ) o
+    FROM {_VERSIONS} o
     JOIN grade h USING (district_id, assessment_id, class_id, student_id)
     WHERE h.state = 'pending' AND o.version <= h.version
         AND (h.settled_version IS NULL OR o.version > h.settled_version)

@@ -6,13 +6,12 @@ from typing import Any, Final
 
 import msgspec
 
-from consumer.sandbox.otus import GRADE, Record, otus_id
+from consumer.sandbox.otus import GRADE, STRUCTURED, Record, otus_id
 
 DISTRICTS: Final = 20
 _STUDENTS: Final = 25
 _LATE_BY: Final = 4_000
 """Keys that come between a version and the one that is repeated, or that it overtook."""
-_STRUCTURED: Final = (("content-type", b"application/cloudevents+json"),)
 _EVENING: Final = datetime(2026, 11, 20, 18, tzinfo=UTC)
 
 
@@ -78,7 +77,7 @@ def event(topic: str, key: str, name: str, data: Mapping[str, Any], at: datetime
         "data": data,
     }
     timestamp = round(at.timestamp() * 1000)
-    return Record(topic, key, msgspec.json.encode(value), timestamp, _STRUCTURED)
+    return Record(topic, key, msgspec.json.encode(value), timestamp, STRUCTURED)
 
 
 def _points(key: int, version: int) -> int:
