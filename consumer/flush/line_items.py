@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -27,6 +27,11 @@ class Acknowledgement:
 
     sourced_id: str
     failure: Outcome | None = None
+
+
+class _AsItShouldStand(NamedTuple):
+    line_item: LineItem
+    fields: Mapping[str, str]
 
 
 class LineItems:
@@ -54,7 +59,7 @@ class LineItems:
         # Of the page at hand: each one's acknowledgement, asked for once, and as it should stand,
         # also field by field.
         self._asked: dict[tuple[ItemKey, bool], asyncio.Task[Acknowledgement]] = {}
-        self._bodies: dict[ItemKey, tuple[LineItem, Mapping[str, str]]] = {}
+        self._bodies: dict[ItemKey, _AsItShouldStand] = {}
 
     def begin_page(self) -> None:
         self._asked.clear()
@@ -87,7 +92,7 @@ class LineItems:
         """What Skyward would see of that ``result``, its line item, the settings, and the period's
         days: a refusal holds for it.
         """
-        item = self._body(portion)[1].values() if portion.frame.is_open else ()
+        item = self._body(portion).fields.values() if portion.frame.is_open else ()
         return self._fingerprint(portion, *result, *item)
 
     def _fingerprint(self, portion: Portion, *parts: str) -> str:
@@ -101,7 +106,7 @@ class LineItems:
         ours = item.line_item_id or line_item_id(self._night.district.district, item.key)
         if item.posted is not None and not portion.frame.is_open:
             return Acknowledgement(ours)
-        line_item, _ = self._body(portion)
+        line_item = self._body(portion).line_item
         fields = self._wanted(portion)
         if item.posted is not None and fields == dict(item.posted.fields) and not again:
             return Acknowledgement(ours)
@@ -142,12 +147,12 @@ class LineItems:
 
     def _wanted(self, portion: Portion) -> dict[str, str]:
         """The fields as they should stand: once posted, only a new Otus type moves the category."""
-        fields, posted = dict(self._body(portion)[1]), portion.item.posted
+        fields, posted = dict(self._body(portion).fields), portion.item.posted
         if posted is not None and _type(portion) == posted.otus_type:
             fields["category"] = posted.fields["category"]
         return fields
 
-    def _body(self, portion: Portion) -> tuple[LineItem, Mapping[str, str]]:
+    def _body(self, portion: Portion) -> _AsItShouldStand:
         framed, item = portion.frame, portion.item
         if item.key in self._bodies:
             return self._bodies[item.key]
@@ -170,8 +175,8 @@ class LineItems:
             result_value_max=assessment.points_possible,
             modified_at=assessment.changed_at,
         )
-        self._bodies[item.key] = body, _fields(body)
-        return self._bodies[item.key]
+        self._bodies[item.key] = wanted = _AsItShouldStand(body, _fields(body))
+        return wanted
 
 
 def _type(portion: Portion) -> str:

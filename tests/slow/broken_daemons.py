@@ -51,7 +51,7 @@ def sends_results_before_the_line_item() -> None:
         task = asyncio.create_task(kept(self, portion, again=again))
         on_their_way.add(task)
         await asyncio.sleep(0)
-        return line_items.Acknowledgement(self._body(portion)[0].sourced_id)
+        return line_items.Acknowledgement(self._body(portion).line_item.sourced_id)
 
     line_items.LineItems.acknowledge = acknowledge  # type: ignore[method-assign]
 
