@@ -91,6 +91,9 @@ async def test_a_build_that_settles_in_two_statements_is_noticed(
 
     undisturbed = await night.run()
     monkeypatch.setattr(sending, "settle", in_two)
+    # Grades go with their item then, however the answers come in: settled before it, as a whole
+    # window of them may be, they would hide what this build does wrong.
+    monkeypatch.setattr(sending, "_TOGETHER", sending.WINDOW)
     # Else what Skyward shows is taken in before the night goes on.
     monkeypatch.setattr(adopting, "adopt", asks_nothing)
     endings = await cut_at_each(night, "answer", SETTLING["answer"])
