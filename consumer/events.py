@@ -27,7 +27,6 @@ TOPICS: Final = (ASSESSMENT_CHANGED, GRADE_CHANGED, GROUP_CHANGED)
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 """A ``time`` further ahead of the record's timestamp counts as that timestamp."""
 
-
 ID_CHARACTERS: Final = 255
 """No id is longer."""
 
@@ -123,15 +122,22 @@ Data = AssessmentChanged | GradeChanged | GroupChanged
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One subject's whole latest state. ``key`` is split at its slashes, the district first.
+    """One subject's whole latest state. ``key`` is ``subject`` split at its slashes, the district
+    first.
 
-    ``data`` is None for a tombstone. ``changed_at`` is in UTC.
+    ``data`` is None for a tombstone. ``changed`` is when, in microseconds since 1970 in UTC.
     """
 
     topic: str
+    subject: str
     key: tuple[str, ...]
     data: Data | None
-    changed_at: datetime
+    changed: int
+
+    @property
+    def changed_at(self) -> datetime:
+        """The moment of the change, in UTC."""
+        return _EPOCH + self.changed * _MICROSECOND
 
 
 _Content = TypeVar("_Content")
@@ -174,24 +180,41 @@ _STRUCTURED: Final = b"application/cloudevents+json"
 _YEARS: Final = range(1900, 9000)
 _FIRST: Final = datetime(_YEARS.start, 1, 1, tzinfo=UTC)
 _END: Final = datetime(_YEARS.stop, 1, 1, tzinfo=UTC)
+# A record's timestamp is any 64-bit number; this one is the last second of the year 8999.
+_LAST_MS: Final = 221_845_391_999_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_TOLERANCE: Final = CLOCK_TOLERANCE // _MICROSECOND
 _WHOLE: Final = Decimal(0)
 # Postgres' numeric could hold more, but no gradebook has such a number.
 _DIGITS: Final = 30
+
+
+def recorded_at(timestamp: int) -> datetime:
+    """A record's timestamp, milliseconds since 1970, as the nearest moment that stands for one."""
+    return _EPOCH + _recorded(timestamp) * _MICROSECOND
+
+
+def _recorded(timestamp: int) -> int:
+    if not 0 <= timestamp <= _LAST_MS:
+        timestamp = 0 if timestamp < 0 else _LAST_MS
+    return timestamp * 1000
 
 
 def read(
     topic: str,
     key: bytes | None,
     value: bytes | None,
-    headers: Sequence[tuple[str, bytes]],
-    recorded_at: datetime,
+    headers: Sequence[tuple[str, bytes | None]],
+    timestamp: int,
 ) -> Change:
     """Reads one Kafka record; ``topic`` is one of ``TOPICS``, without the prefix.
 
-    ``recorded_at`` is the record's own timestamp. Raises ``EventUnreadable``.
+    ``timestamp`` is the record's own, in milliseconds since 1970. Raises ``EventUnreadable``.
     """
     if value is None:
-        return Change(topic, _read_key(topic, key), None, recorded_at)
+        ids = _read_key(topic, key)
+        return Change(topic, "/".join(ids), ids, None, _recorded(timestamp))
     try:
         data, time, subject = _read_value(topic, value, headers)
     except EventUnreadable:
@@ -207,14 +230,15 @@ def read(
         )
     if not _are_plain(text, ids):
         _read_key(topic, key)
-    changed_at = _instant(time, "time")
-    if changed_at > recorded_at + CLOCK_TOLERANCE:
-        changed_at = recorded_at
-    return Change(topic, ids, _checked(data), changed_at)
+    changed = (_instant(time, "time") - _EPOCH) // _MICROSECOND
+    recorded = _recorded(timestamp)
+    if changed > recorded + _TOLERANCE:
+        changed = recorded
+    return Change(topic, text, ids, _checked(data), changed)
 
 
 def _read_value(
-    topic: str, value: bytes, headers: Sequence[tuple[str, bytes]]
+    topic: str, value: bytes, headers: Sequence[tuple[str, bytes | None]]
 ) -> tuple[Data, datetime, str | None]:
     """The data, the time and the subject."""
     try:
@@ -291,14 +315,17 @@ def _read_key(topic: str, key: bytes | None) -> tuple[str, ...]:
 _ID: Final = re.compile(r"[^/\x00-\x1f\x7f-\x9f]{1,255}")
 
 
-def _binary(headers: Sequence[tuple[str, bytes]]) -> dict[str, bytes] | None:
-    """A binary event's headers by their names, which are any case's; None of a structured one."""
-    for name, _ in headers:
-        if name.lower() == "ce_specversion":
+def _binary(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, bytes] | None:
+    """A binary event's headers by their names, which are any case's; None of a structured one.
+
+    Kafka lets a header's value be null; such a one says nothing.
+    """
+    for name, content in headers:
+        if name.lower() == "ce_specversion" and content is not None:
             break
     else:
         return None
-    found = {name.lower(): content for name, content in headers}
+    found = {name.lower(): content for name, content in headers if content is not None}
     structured = found.get("content-type", b"").lower().startswith(_STRUCTURED)
     return None if structured else found
 

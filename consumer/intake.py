@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
@@ -29,7 +29,7 @@ from aiokafka.errors import (
 
 from consumer import events
 from consumer.errors import EventUnreadable, ServiceUnavailable, UsageError
-from consumer.events import QuarantineReason
+from consumer.events import QuarantineReason, recorded_at
 from consumer.kafka_reach import why_unreached
 from consumer.kafka_records import read_any_header
 from consumer.log import get_logger
@@ -39,8 +39,6 @@ from consumer.store.connection import REFUSED, UNAVAILABLE, Pool, answers
 from consumer.store.recording import (
     Batch,
     Folded,
-    Position,
-    Record,
     Recordable,
     Recorded,
     Unreadable,
@@ -68,8 +66,7 @@ _ANSWERED: Final = 1.0
 
 _RETRY_PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _SESSION_MS: Final = 30_000
-# A record's timestamp is any 64-bit number; this one is the last second of the year 8999.
-_LAST_MS: Final = 221_845_391_999_000
+_LATEST: Final = 2**63 - 1
 
 
 class Intake:
@@ -238,7 +235,7 @@ class Intake:
         for (topic, partition), offset in gathered.batch.next_offsets.items():
             self._stored[TopicPartition(topic, partition)] = offset
         for read_to, timestamp in gathered.reached.items():
-            reached = min(_instant(timestamp), now)
+            reached = min(recorded_at(timestamp), now)
             self._reached[read_to] = max(self._reached.get(read_to, reached), reached)
         self._metrics.count_batch(
             consumed=gathered.consumed,
@@ -246,7 +243,7 @@ class Intake:
             stale=recorded.stale,
             quarantined=recorded.quarantined,
             seconds=time.perf_counter() - gathered.began,
-            oldest_age=(now - _instant(gathered.oldest)).total_seconds(),
+            oldest_age=(now - recorded_at(gathered.oldest)).total_seconds(),
             at=now,
         )
 
@@ -271,21 +268,12 @@ class Intake:
 
     def _read_slice(self, batch: Batch, topic: str, records: Sequence[Any]) -> None:
         for one in records:
-            recorded_at = _instant(one.timestamp)
-            at = Position(one.topic, one.partition, one.offset, recorded_at)
-            headers = one.headers
-            for _, content in headers:
-                if content is None:
-                    # Kafka lets a header's value be null; such a one says nothing.
-                    headers = [pair for pair in headers if pair[1] is not None]
-                    break
-            raw = Record(one.key, one.value, headers)
             try:
-                change = events.read(topic, one.key, one.value, headers, recorded_at)
+                change = events.read(topic, one.key, one.value, one.headers, one.timestamp)
             except EventUnreadable as error:
-                batch.unreadable.append(Unreadable(at, raw, error.reason, error.detail))
+                batch.unreadable.append(Unreadable(one, error.reason, error.detail))
             else:
-                batch.changes.append(Recordable(change, at, raw))
+                batch.changes.append(Recordable(change, one))
 
     async def _record_or_split(self, batch: Batch, folded: Folded | None = None) -> Recorded:
         """Records the batch; where Postgres refuses a row for good, all but that one."""
@@ -299,7 +287,7 @@ class Intake:
             if len(batch.changes) == 1:
                 one = batch.changes[0]
                 detail = f"Postgres refuses it ({getattr(error, 'sqlstate', None)})"
-                refused = Unreadable(one.at, one.record, QuarantineReason.INVALID_DATA, detail)
+                refused = Unreadable(one.record, QuarantineReason.INVALID_DATA, detail)
                 return await self._record_or_split(
                     Batch([], [*batch.unreadable, refused], batch.next_offsets)
                 )
@@ -464,7 +452,7 @@ class Intake:
         if not heard:
             self.answered_at = self._now()
         elif None not in heard:
-            self.answered_at = _instant(min(heard))
+            self.answered_at = recorded_at(min(heard))
         if self.answered_at is not None:
             self._metrics.polled(self.answered_at)
 
@@ -497,7 +485,7 @@ class _Gathered:
     records: int = 0
     consumed: dict[str, int] = field(default_factory=dict)
     reached: dict[TopicPartition, int] = field(default_factory=dict)
-    oldest: int = _LAST_MS
+    oldest: int = _LATEST
     began: float = 0.0
 
 
@@ -667,12 +655,6 @@ async def _started(consumer: AIOKafkaConsumer, kafka: KafkaSettings) -> AsyncIte
         # Cancelled while it joins its group, too: a client left behind would keep its membership
         # alive, and partitions that nobody reads.
         await consumer.stop()
-
-
-def _instant(timestamp_ms: int) -> datetime:
-    if not 0 <= timestamp_ms <= _LAST_MS:
-        timestamp_ms = 0 if timestamp_ms < 0 else _LAST_MS
-    return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
 
 
 def _overtaken(error: OffsetOutOfRangeError) -> ServiceUnavailable:

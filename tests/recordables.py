@@ -14,9 +14,10 @@ from consumer.cutoff import Cutoff
 from consumer.district import District
 from consumer.events import AssessmentChanged, Change, GradeChanged, GroupChanged
 from consumer.gradebook import AssessmentStatus, Completion, Submission
+from consumer.sandbox.otus import milliseconds
 from consumer.store import districts
 from consumer.store.connection import Pool
-from consumer.store.recording import Batch, Position, Record, Recordable
+from consumer.store.recording import Batch, Record, Recordable
 
 NOON: Final = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TONIGHT: Final = Cutoff(date(2026, 11, 20), datetime(2026, 11, 21, 4, tzinfo=UTC))
@@ -127,8 +128,8 @@ def batch(*changes: Recordable) -> Batch:
     """One poll's batch, with the offsets after its last records."""
     ends: dict[tuple[str, int], int] = {}
     for one in changes:
-        where = (one.at.topic, one.at.partition)
-        ends[where] = max(ends.get(where, 0), one.at.offset + 1)
+        where = (one.record.topic, one.record.partition)
+        ends[where] = max(ends.get(where, 0), one.record.offset + 1)
     return Batch(list(changes), [], ends)
 
 
@@ -141,6 +142,14 @@ def cut(changes: Sequence[Recordable], at: Sequence[int]) -> list[Batch]:
 def _at(
     topic: str, key: tuple[str, ...], data: events.Data | None, changed: float, offset: int
 ) -> Recordable:
-    at = Position(f"otus.{topic}", 0, offset, minute(changed))
-    raw = Record("/".join(key).encode(), b"the record's value", [("ce_id", b"e-1")])
-    return Recordable(Change(topic, key, data, minute(changed)), at, raw)
+    changed_at = minute(changed)
+    subject = "/".join(key)
+    value, headers = b"the record's value", [("ce_id", b"e-1")]
+    stood = (f"otus.{topic}", 0, offset, milliseconds(changed_at))
+    record = Record(*stood, subject.encode(), value, headers)
+    return Recordable(Change(topic, subject, key, data, microseconds(changed_at)), record)
+
+
+def microseconds(at: datetime) -> int:
+    """Microseconds since 1970, as a change has them."""
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

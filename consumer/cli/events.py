@@ -4,7 +4,6 @@ import base64
 import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -104,7 +103,7 @@ def check(
 
 def _checked(file: Path, prefix: str) -> Iterator[Mistake | None]:
     """For each event None, or what is wrong with it."""
-    at = now()
+    at = int(now().timestamp() * 1000)
     try:
         with file.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
@@ -114,7 +113,7 @@ def _checked(file: Path, prefix: str) -> Iterator[Mistake | None]:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from None
 
 
-def _mistake(number: int, text: bytes, prefix: str, at: datetime) -> Mistake | None:
+def _mistake(number: int, text: bytes, prefix: str, at: int) -> Mistake | None:
     topic: str | None = None
     try:
         line = _LINE.decode(text)

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from consumer.cli.output import emit_json, say, show_fields, show_table
 from consumer.cli.session import AsJson, Session, now, session_of
 from consumer.errors import UsageError
-from consumer.events import ASSESSMENT_CHANGED, KEY_PARTS, Change, read
+from consumer.events import ASSESSMENT_CHANGED, KEY_PARTS, Change, read, recorded_at
 from consumer.store import districts, quarantined
 from consumer.store.connection import Pool
 from consumer.store.quarantined import Quarantined, Replayed
@@ -44,9 +44,9 @@ def list_events(
         [
             (
                 one.id,
-                one.topic,
-                one.partition,
-                one.offset,
+                one.record.topic,
+                one.record.partition,
+                one.record.offset,
                 f"{one.received_at:%Y-%m-%d %H:%M}Z",
                 one.reason,
                 one.detail,
@@ -88,9 +88,9 @@ def show(
 def _listed(one: Quarantined) -> dict[str, Any]:
     return {
         "id": one.id,
-        "topic": one.topic,
-        "partition": one.partition,
-        "offset": one.offset,
+        "topic": one.record.topic,
+        "partition": one.record.partition,
+        "offset": one.record.offset,
         "received_at": one.received_at,
         "reason": one.reason,
         "detail": one.detail,
@@ -103,7 +103,7 @@ def _shown(one: Quarantined, *, is_applied: bool, payload: bool) -> dict[str, An
     record = one.record
     shape = {
         **_listed(one),
-        "recorded_at": one.recorded_at,
+        "recorded_at": recorded_at(record.timestamp),
         "district": one.district_id if is_applied else None,
         "subject": _subject(one) if is_applied else None,
         "key_bytes": None if record.key is None else len(record.key),
@@ -119,7 +119,7 @@ def _shown(one: Quarantined, *, is_applied: bool, payload: bool) -> dict[str, An
 def _subject(one: Quarantined) -> str | None:
     """The key without its student or teacher; None where it is no key of this topic."""
     parts = (one.subject or "").split("/")
-    whose = next((topic for topic in KEY_PARTS if one.topic.endswith(topic)), None)
+    whose = next((topic for topic in KEY_PARTS if one.record.topic.endswith(topic)), None)
     if whose is None or len(parts) != KEY_PARTS[whose]:
         return None
     if whose != ASSESSMENT_CHANGED:
@@ -141,9 +141,9 @@ def replay(
     ids = sorted(set(events)) if events else None
 
     def read_again(one: Quarantined) -> Change:
-        topic = one.topic.removeprefix(prefix)
+        topic = one.record.topic.removeprefix(prefix)
         record = one.record
-        return read(topic, record.key, record.value, record.headers, one.recorded_at)
+        return read(topic, record.key, record.value, record.headers, record.timestamp)
 
     done = _replay(session, ids, read_again)
     say(f"{done.recorded} recorded, {len(done.stay)} stay in quarantine")

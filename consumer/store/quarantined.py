@@ -15,7 +15,6 @@ from consumer.store.connection import Connection, Pool
 from consumer.store.districts import write_audit
 from consumer.store.recording import (
     Batch,
-    Position,
     Record,
     Recordable,
     known_districts,
@@ -33,10 +32,6 @@ class Quarantined:
 
     id: int
     district_id: str
-    topic: str
-    partition: int
-    offset: int
-    recorded_at: datetime
     received_at: datetime
     reason: str
     detail: str
@@ -110,7 +105,8 @@ async def replay(
         if not rows:
             return Replayed(recorded, stay)
         page = [_quarantined(row) for row in rows]
-        after = (page[-1].topic, page[-1].partition, page[-1].offset)
+        last = page[-1].record
+        after = (last.topic, last.partition, last.offset)
         async with pool.acquire() as connection, connection.transaction():
             done, left = await _replay_page(connection, read, page, now)
         recorded += done
@@ -129,8 +125,7 @@ async def _replay_page(
         except EventUnreadable as error:
             stay[one.id] = f"{error.reason}: {error.detail}"
             continue
-        at = Position(one.topic, one.partition, one.offset, one.recorded_at)
-        changes[one.id] = Recordable(change, at, one.record)
+        changes[one.id] = Recordable(change, one.record)
     applied = await known_districts(connection, {c.change.key[0] for c in changes.values()})
     for one in page:
         waits = changes.get(one.id)
@@ -190,15 +185,16 @@ async def _discard(connection: Connection, ids: Sequence[int], now: datetime) ->
     )
     known = {row["district_id"] for row in applied}
     for one in found:
-        where = {"topic": one.topic, "partition": one.partition, "offset": one.offset}
+        record = one.record
+        where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
         district_id = one.district_id if one.district_id in known else ""
         await write_audit(
             connection, district_id, now, "quarantine_discard", {"id": one.id, **where}
         )
 
 
-_COLUMNS: Final = """id, district_id, topic, partition, log_offset, recorded_at, received_at,
-    reason, detail, subject, key, value, headers"""
+_COLUMNS: Final = """id, district_id, topic, partition, log_offset, received_at, reason, detail,
+    subject, key, value, headers, (extract(epoch FROM recorded_at) * 1000)::bigint AS timestamp"""
 
 _IN_LOG_ORDER: Final = f"""
 SELECT {_COLUMNS} FROM quarantine
@@ -211,13 +207,17 @@ def _quarantined(row: Any) -> Quarantined:
     return Quarantined(
         id=row["id"],
         district_id=row["district_id"],
-        topic=row["topic"],
-        partition=row["partition"],
-        offset=row["log_offset"],
-        recorded_at=row["recorded_at"],
         received_at=row["received_at"],
         reason=row["reason"],
         detail=row["detail"],
         subject=row["subject"],
-        record=Record(row["key"], row["value"], headers),
+        record=Record(
+            row["topic"],
+            row["partition"],
+            row["log_offset"],
+            row["timestamp"],
+            row["key"],
+            row["value"],
+            headers,
+        ),
     )

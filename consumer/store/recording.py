@@ -6,9 +6,10 @@ version; it counts where it stands later in the log than what is stored. Rows go
 that two replicas never wait for each other in a circle.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -24,39 +25,37 @@ from consumer.events import (
     GradeChanged,
     GroupChanged,
     QuarantineReason,
+    recorded_at,
 )
 from consumer.store.connection import Connection, Pool
 
 
-class Position(msgspec.Struct, frozen=True, gc=False):
-    """Where a record stands in the log, and when the log says it came."""
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A record of Kafka's log as it came; its client's own records have the same fields and go for
+    one.
+
+    ``timestamp`` is in milliseconds since 1970, any number; a header's value may be null.
+    """
 
     topic: str
     partition: int
     offset: int
-    recorded_at: datetime
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
 
 
 class Recordable(msgspec.Struct, frozen=True, gc=False):
-    """A change that was read, where it stood, and its record's bytes in case it must wait."""
+    """A change that was read, and its record: where it stood, and what waits should it have to."""
 
     change: Change
-    at: Position
-    record: "Record"
-
-
-class Record(msgspec.Struct, frozen=True, gc=False):
-    """A Kafka record's own bytes."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    record: Record
 
 
 class Unreadable(msgspec.Struct, frozen=True, gc=False):
     """A record for quarantine."""
 
-    at: Position
     record: Record
     reason: str
     detail: str
@@ -136,13 +135,8 @@ async def record_within(
 
 def _counted(changes: Sequence[Recordable]) -> tuple[set[str], dict[str, int]]:
     """The districts, and how many changes each topic has."""
-    districts: set[str] = set()
-    counts: dict[str, int] = {}
-    for one in changes:
-        change = one.change
-        districts.add(change.key[0])
-        counts[change.topic] = counts.get(change.topic, 0) + 1
-    return districts, counts
+    topics = Counter([one.change.topic for one in changes])
+    return {one.change.key[0] for one in changes}, dict(topics)
 
 
 async def stored_offsets(pool: Pool, topics: Iterable[str]) -> dict[tuple[str, int], int]:
@@ -216,7 +210,7 @@ def _of_known(batch: Batch, known: Container[str]) -> tuple[list[Recordable], li
             changes.append(one)
             continue
         detail = "no district of this id was applied; apply it, then replay this event"
-        unreadable.append(Unreadable(one.at, one.record, QuarantineReason.UNKNOWN_DISTRICT, detail))
+        unreadable.append(Unreadable(one.record, QuarantineReason.UNKNOWN_DISTRICT, detail))
     return changes, unreadable
 
 
@@ -326,35 +320,28 @@ async def _record_grades(connection: Connection, one: Round) -> int:
 def _grade_columns(newest: Sequence[Recordable]) -> list[Any]:
     rows = [(one, one.change.data) for one in newest if isinstance(one.change.data, GradeChanged)]
     return [
-        _lines("/".join(one.change.key) for one, _ in rows),
+        _lines([one.change.subject for one, _ in rows]),
         [d.version for _, d in rows],
         _lines("" if d.score is None else str(d.score) for _, d in rows),
         _lines(d.completion for _, d in rows),
         _lines(d.submission or "" for _, d in rows),
-        [_microseconds(one.change.changed_at) for one, _ in rows],
-        [one.at.partition for one, _ in rows],
-        [one.at.offset for one, _ in rows],
+        [one.change.changed for one, _ in rows],
+        [one.record.partition for one, _ in rows],
+        [one.record.offset for one, _ in rows],
     ]
 
 
 def _versions(changes: Sequence[Change]) -> tuple[str, list[int], list[int]]:
     """The keys of events, and of each its version and when it changed."""
     return (
-        _lines("/".join(change.key) for change in changes),
+        _lines([change.subject for change in changes]),
         [change.data.version for change in changes if change.data is not None],
-        [_microseconds(change.changed_at) for change in changes],
+        [change.changed for change in changes],
     )
 
 
-def _microseconds(at: datetime) -> int:
-    """A moment for ``_AT``: the driver takes twice as long for an instant as for this and it."""
-    return (at - _EPOCH) // _MICROSECOND
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-
-# In seconds and the rest, for an interval is multiplied by a binary float.
+# A change's moment from its number, for which the driver takes half as long as for an instant: in
+# seconds and the rest, as an interval is multiplied by a binary float.
 _AT: Final = """timestamptz 'epoch' + changed / 1000000 * interval '1 second'
             + changed % 1000000 * interval '1 microsecond'"""
 
@@ -381,19 +368,19 @@ async def _not_stored(connection: Connection, changes: Sequence[Recordable]) -> 
     left: list[Recordable] = []
     for begin in range(0, len(changes), _ASKED):
         some = changes[begin : begin + _ASKED]
-        places = [
-            place
-            for place, one in enumerate(some)
+        asked = [
+            one.change
+            for one in some
             if one.change.topic == GRADE_CHANGED and one.change.data is not None
         ]
-        if not places:
-            left += some
-            continue
-        stored = await connection.fetchval(
-            _GRADES_STORED, *_versions([some[place].change for place in places])
-        )
-        known = {places[at - 1] for at in stored}
-        left += [one for place, one in enumerate(some) if place not in known]
+        # In a replay nearly always of all, which goes without saying where they stood.
+        stored = [] if not asked else await connection.fetchval(_GRADES_STORED, *_versions(asked))
+        if stored is not None:
+            known = {id(asked[place - 1]) for place in stored}
+            left += [one for one in some if id(one.change) not in known]
+        elif len(asked) < len(some):
+            known = {id(change) for change in asked}
+            left += [one for one in some if id(one.change) not in known]
     return left
 
 
@@ -403,7 +390,7 @@ _ASKED: Final = 2_500
 # What was settled, or pending since before, stays so whatever else this batch or another replica
 # writes. A plain join, which Citus can send to its nodes.
 _GRADES_STORED: Final = f"""
-SELECT coalesce(array_agg(n.place), '{{}}')
+SELECT CASE WHEN count(*) < cardinality($2) THEN coalesce(array_agg(n.place), '{{}}') END
 FROM {_VERSIONS} n
 JOIN grade g ON g.district_id = n.district_id AND g.assessment_id = n.assessment_id
     AND g.class_id = n.class_id AND g.student_id = n.student_id
@@ -537,8 +524,8 @@ def _assessment_columns(newest: Sequence[Recordable]) -> list[Any]:
         [d.school_sourced_id for _, d in rows],
         [{a.student_id: a.sourced_id for a in d.assignees} for _, d in rows],
         [one.change.changed_at for one, _ in rows],
-        [one.at.partition for one, _ in rows],
-        [one.at.offset for one, _ in rows],
+        [one.record.partition for one, _ in rows],
+        [one.record.offset for one, _ in rows],
     ]
 
 
@@ -628,8 +615,8 @@ def _group_columns(changes: Sequence[Recordable]) -> list[Any]:
         [d.version for _, d in rows],
         [d.member for _, d in rows],
         [one.change.changed_at for one, _ in rows],
-        [one.at.partition for one, _ in rows],
-        [one.at.offset for one, _ in rows],
+        [one.record.partition for one, _ in rows],
+        [one.record.offset for one, _ in rows],
     ]
 
 
@@ -668,8 +655,8 @@ def _tombstone_columns(tombstones: Sequence[Recordable], parts: int) -> list[lis
     return [
         *keys,
         [one.change.changed_at for one in tombstones],
-        [one.at.partition for one in tombstones],
-        [one.at.offset for one in tombstones],
+        [one.record.partition for one in tombstones],
+        [one.record.offset for one in tombstones],
     ]
 
 
@@ -695,18 +682,22 @@ async def _quarantine(connection: Connection, rows: Sequence[Unreadable], now: d
     await connection.execute(
         _QUARANTINE,
         [_district(s) for s in subjects],
-        [one.at.topic for one in rows],
-        [one.at.partition for one in rows],
-        [one.at.offset for one in rows],
-        [one.at.recorded_at for one in rows],
+        [one.record.topic for one in rows],
+        [one.record.partition for one in rows],
+        [one.record.offset for one in rows],
+        [recorded_at(one.record.timestamp) for one in rows],
         now,
         [one.reason for one in rows],
         [one.detail for one in rows],
         subjects,
         [one.record.key for one in rows],
         [one.record.value for one in rows],
-        [{n.encode().hex(): content.hex() for n, content in one.record.headers} for one in rows],
+        [_headers(one.record) for one in rows],
     )
+
+
+def _headers(record: Record) -> dict[str, str]:
+    return {n.encode().hex(): content.hex() for n, content in record.headers if content is not None}
 
 
 def _subject(key: bytes | None) -> str | None:

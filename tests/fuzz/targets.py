@@ -32,6 +32,7 @@ from consumer.oneroster import (
     read_sessions,
     read_users,
 )
+from consumer.sandbox.otus import milliseconds
 
 SEEDS: Final = Path(__file__).parent / "seeds"
 
@@ -55,12 +56,12 @@ def events(data: bytes) -> None:
     pairs = [line.partition(b":") for line in lines]
     headers = [(n.decode(errors="replace"), v.strip()) for n, _, v in pairs]
     try:
-        change = read(name, key, value if blank else None, headers, _AT)
+        change = read(name, key, value if blank else None, headers, milliseconds(_AT))
     except EventUnreadable as error:
         assert error.reason in set(QuarantineReason)
         assert _TOLD.fullmatch(error.detail), error.detail
         return
-    assert "/".join(change.key).encode() == key
+    assert "/".join(change.key) == change.subject == key.decode()
     assert change.changed_at.tzinfo is UTC
     assert datetime(1900, 1, 1, tzinfo=UTC) <= change.changed_at < datetime(9000, 1, 2, tzinfo=UTC)
     if change.data is not None:

@@ -246,12 +246,12 @@ class Interrupted:
         changes = [
             one
             for one in batch_of(nights.evening, first=begin).changes
-            if one.at.offset >= stored.get((one.at.topic, 0), 0)
+            if one.record.offset >= stored.get((one.record.topic, 0), 0)
         ]
         for first in range(0, len(changes), _BATCH):
             batch = batch_of(nights.evening, first=len(self.published))
             batch.changes = changes[first : first + _BATCH]
-            batch.next_offsets = {(c.at.topic, 0): c.at.offset + 1 for c in batch.changes}
+            batch.next_offsets = {(c.record.topic, 0): c.record.offset + 1 for c in batch.changes}
             await recording.record(nights.pool, batch, nights.now)
 
 

@@ -20,7 +20,7 @@ from consumer.sandbox.skyward import StandIn, StandInDistrict
 from consumer.skyward import Network, Skyward
 from consumer.store import districts
 from consumer.store.connection import Pool, connect
-from consumer.store.recording import Batch, Position, Record, Recordable, record
+from consumer.store.recording import Batch, Record, Recordable, record
 from tests.evening import Evening
 
 # Today, and always hours before the cutoff: what a night does may not depend on when it is tested.
@@ -33,9 +33,9 @@ def batch_of(evening: Evening, *, first: int = 0) -> Batch:
     batch = Batch()
     for number, one in enumerate(evening.records[first:], start=first):
         key = one.key.encode()
-        at = Position(one.topic, 0, number, datetime.fromtimestamp(one.timestamp_ms / 1e3, UTC))
-        change = events.read(one.topic, key, one.value, (), at.recorded_at)
-        batch.changes.append(Recordable(change, at, Record(key, one.value, ())))
+        change = events.read(one.topic, key, one.value, (), one.timestamp_ms)
+        record = Record(one.topic, 0, number, one.timestamp_ms, key, one.value, ())
+        batch.changes.append(Recordable(change, record))
     return batch
 
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from consumer.cutoff import Cutoff
-from consumer.events import AssessmentChanged, Assignee, Assigner, Change, GradeChanged
+from consumer.events import AssessmentChanged, Assignee, Assigner, Change, Data, GradeChanged
 from consumer.gradebook import (
     AcademicSession,
     AssessmentStatus,
@@ -26,13 +26,15 @@ from consumer.gradebook import (
     Sent,
     line_item_id,
 )
+from consumer.sandbox.otus import milliseconds
 from consumer.sealing import SealingKeys, new_key
 from consumer.store import districts, runs, settling, skyward_state
 from consumer.store.connection import Pool
-from consumer.store.recording import Batch, Position, Record, Recordable, Unreadable, record
+from consumer.store.recording import Batch, Record, Recordable, Unreadable, record
 from consumer.store.settling import SettledGrade, SettledLineItem
 from consumer.store.skyward_state import SkywardClass, SkywardDistrict
 from tests.integration.operators import DISTRICT, NOW, Operator, shift_clock
+from tests.recordables import microseconds
 
 ASSIGNED, DUE = NOW - timedelta(days=3), NOW - timedelta(hours=30)
 
@@ -63,7 +65,7 @@ def quiz(**changes: Any) -> Recordable:
     }
     data = AssessmentChanged(**(fields | changes))
     key = (data.district_id, data.assessment_id, data.class_id)
-    return _recordable("assessment-changed", Change("assessment-changed", key, data, ASSIGNED))
+    return _recordable("assessment-changed", key, data, ASSIGNED)
 
 
 def grade(student: str = "s-1", score: str | None = "8", version: int = 1) -> Recordable:
@@ -71,17 +73,18 @@ def grade(student: str = "s-1", score: str | None = "8", version: int = 1) -> Re
     value = None if score is None else Decimal(score)
     data = GradeChanged("lakeside", "a-1", "c-7", student, version, completion, value)
     key = ("lakeside", "a-1", "c-7", student)
-    return _recordable("grade-changed", Change("grade-changed", key, data, DUE))
+    return _recordable("grade-changed", key, data, DUE)
 
 
-def _recordable(topic: str, change: Change) -> Recordable:
-    key = "/".join(change.key).encode()
-    return Recordable(change, Position(f"otus.{topic}", 0, 1, NOW), Record(key, b"{}", ()))
+def _recordable(topic: str, key: tuple[str, ...], data: Data, changed_at: datetime) -> Recordable:
+    subject, at = "/".join(key), milliseconds(NOW)
+    record = Record(f"otus.{topic}", 0, 1, at, subject.encode(), b"{}", ())
+    return Recordable(Change(topic, subject, key, data, microseconds(changed_at)), record)
 
 
 def unreadable(offset: int, key: bytes, value: bytes, reason: str = "not_json") -> Unreadable:
-    at = Position("otus.grade-changed", 0, offset, NOW)
-    return Unreadable(at, Record(key, value, ()), reason, "the value is not valid JSON")
+    record = Record("otus.grade-changed", 0, offset, milliseconds(NOW), key, value, ())
+    return Unreadable(record, reason, "the value is not valid JSON")
 
 
 def recorded(operator: Operator, *changes: Recordable, wait: tuple[Unreadable, ...] = ()) -> None:
@@ -585,7 +588,8 @@ def test_the_quarantine_shows_of_a_key_what_is_an_id_and_nobodys(
 ) -> None:
     operator.apply()
     waits = unreadable(7, key.encode(), b"{")
-    recorded(operator, wait=(replace(waits, at=replace(waits.at, topic=f"otus.{topic}")),))
+    there = replace(waits.record, topic=f"otus.{topic}")
+    recorded(operator, wait=(replace(waits, record=there),))
     (listed,) = operator.answer("quarantine", "list")
     shown = operator.answer("quarantine", "show", str(listed["id"]))
     assert (shown["district"], shown["subject"]) == (district, subject)

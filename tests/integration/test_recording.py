@@ -15,11 +15,11 @@ from msgspec.structs import replace
 
 from consumer.events import Assigner, QuarantineReason
 from consumer.gradebook import AssessmentStatus, Membership
+from consumer.sandbox.otus import milliseconds
 from consumer.store import districts, recording
 from consumer.store.connection import Pool, connect
 from consumer.store.recording import (
     Batch,
-    Position,
     Record,
     Recordable,
     Recorded,
@@ -295,7 +295,7 @@ async def test_a_tombstone_from_another_partition_counts_by_its_time(pool: Pool)
     await record(pool, batch(first), NOON)
     for changed, expected in ((20, 8), (40, None)):
         gone = tombstone(first, changed, 0)
-        gone = replace(gone, at=replace(gone.at, partition=1))
+        gone = replace(gone, record=replace(gone.record, partition=1))
         await record(pool, batch(gone), NOON)
         assert (await grade_row(pool))["score"] == expected
 
@@ -479,7 +479,7 @@ async def test_two_replicas_that_record_the_same_at_once_leave_what_one_leaves(
 
 
 async def test_a_batch_that_fails_leaves_neither_rows_nor_offsets(pool: Pool) -> None:
-    refused = replace(grade(1), at=Position("otus.grade-changed", 0, 2**63 - 1, NOON))
+    refused = replace(grade(1), record=replace(grade(1).record, offset=2**63 - 1))
     with pytest.raises(Exception, match="int64"):
         await record(pool, batch(assessment(1), refused), NOON)
     assert await everything(pool) == [[], [], [], [], []]
@@ -572,8 +572,8 @@ async def test_any_key_at_all_can_wait_in_quarantine(
 
 
 def _unreadable(key: bytes | None) -> Unreadable:
-    at = Position("otus.grade-changed", 0, 90, NOON)
-    return Unreadable(at, Record(key, b"{", []), QuarantineReason.NOT_JSON, "no JSON")
+    waits = Record("otus.grade-changed", 0, 90, milliseconds(NOON), key, b"{", [])
+    return Unreadable(waits, QuarantineReason.NOT_JSON, "no JSON")
 
 
 # -- the teacher group ----------------------------------------------------------------------

@@ -16,13 +16,14 @@ from consumer.district import District, read_district
 from consumer.flush.run import Flusher
 from consumer.flush.schedule import Pace, Schedule
 from consumer.gradebook import RunReport
+from consumer.sandbox.otus import milliseconds
 from consumer.sandbox.roster import Roster, read_roster, with_grading_periods
 from consumer.sandbox.schoolday import SCHOOL, district_settings
 from consumer.sandbox.skyward import StandIn, StandInDistrict
 from consumer.skyward import Network, Skyward
 from consumer.store import districts
 from consumer.store.connection import Pool, connect
-from consumer.store.recording import Batch, Position, Record, Recordable, record
+from consumer.store.recording import Batch, Record, Recordable, record
 from tests.evening import Evening
 from tests.integration.nights import NOW, ZONE
 
@@ -165,9 +166,10 @@ def _batch(evening: Evening) -> Batch:
     batch = Batch()
     for number, one in enumerate(evening.records):
         key = one.key.encode()
-        at = Position(one.topic, 0, number, evening.now)
-        change = events.read(one.topic, key, one.value, (), at.recorded_at)
-        batch.changes.append(Recordable(change, at, Record(key, one.value, ())))
+        at = milliseconds(evening.now)
+        change = events.read(one.topic, key, one.value, (), at)
+        record = Record(one.topic, 0, number, at, key, one.value, ())
+        batch.changes.append(Recordable(change, record))
     return batch
 
 

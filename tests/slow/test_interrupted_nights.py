@@ -105,7 +105,7 @@ def numbers_versions_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         for one in batch.changes:
             data = one.change.data
             if data is not None:
-                data = msgspec.structs.replace(data, version=one.at.offset)
+                data = msgspec.structs.replace(data, version=one.record.offset)
             change = msgspec.structs.replace(one.change, data=data)
             changes.append(msgspec.structs.replace(one, change=change))
         batch.changes = changes

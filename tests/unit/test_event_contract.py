@@ -17,6 +17,7 @@ from consumer import __version__
 from consumer.cli import main
 from consumer.event_schemas import asyncapi, data_schemas
 from consumer.events import TOPICS, QuarantineReason, read
+from consumer.sandbox.otus import milliseconds
 
 ROOT: Final = Path(__file__).parents[2]
 PUBLISHED: Final = ROOT / "deploy" / "events"
@@ -71,8 +72,8 @@ def test_an_event_of_the_first_release_is_read(line: Mapping[str, Any]) -> None:
     value = None if line["value"] is None else json.dumps(line["value"]).encode()
     headers = [(name, text.encode()) for name, text in line.get("headers", {}).items()]
     topic = line["topic"].removeprefix("otus.")
-    change = read(topic, line["key"].encode(), value, headers, NOW)
-    assert "/".join(change.key) == line["key"]
+    change = read(topic, line["key"].encode(), value, headers, milliseconds(NOW))
+    assert "/".join(change.key) == change.subject == line["key"]
     assert (change.data is None) == (line["value"] is None)
 
 

@@ -30,8 +30,10 @@ from consumer.events import (
     read,
 )
 from consumer.gradebook import AssessmentStatus, Completion, Submission
+from consumer.sandbox.otus import milliseconds
 
 RECORDED: Final = datetime(2026, 11, 20, 18, tzinfo=UTC)
+TIMESTAMP: Final = milliseconds(RECORDED)
 """The timestamp of every record here; events say that they are an hour old."""
 
 DATA: Final[dict[str, dict[str, Any]]] = {
@@ -125,11 +127,9 @@ def read_bytes(
     value: bytes | None,
     headers: Headers | None = None,
     key: bytes | None = b"",
-    recorded_at: datetime = RECORDED,
+    timestamp: int = TIMESTAMP,
 ) -> Change:
-    return read(
-        topic, KEYS[topic].encode() if key == b"" else key, value, headers or [], recorded_at
-    )
+    return read(topic, KEYS[topic].encode() if key == b"" else key, value, headers or [], timestamp)
 
 
 def read_event(topic: str, data: object = None, **envelope_changes: object) -> Change:
@@ -287,7 +287,9 @@ def test_an_assessment_may_have_no_assignees() -> None:
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_tombstone_is_its_key_at_the_records_time(topic: str) -> None:
     change = read_bytes(topic, None)
-    assert change == Change(topic, tuple(KEYS[topic].split("/")), None, RECORDED)
+    key = tuple(KEYS[topic].split("/"))
+    assert change == Change(topic, KEYS[topic], key, None, TIMESTAMP * 1000)
+    assert change.changed_at == RECORDED
     assert read_bytes(topic, None, binary(topic)) == change
 
 
@@ -672,7 +674,7 @@ def test_a_key_that_is_no_ids_disagrees_for_tombstones_too(topic: str) -> None:
 
 def test_an_empty_key_disagrees() -> None:
     with pytest.raises(EventUnreadable) as caught:
-        read(GROUP_CHANGED, b"", None, [], RECORDED)
+        read(GROUP_CHANGED, b"", None, [], TIMESTAMP)
     assert caught.value.reason == "key_disagrees"
 
 
@@ -805,7 +807,7 @@ topics = st.sampled_from(TOPICS)
 
 
 def survives(
-    topic: str, key: bytes | None, value: bytes | None, headers: Headers, at: datetime = RECORDED
+    topic: str, key: bytes | None, value: bytes | None, headers: Headers, at: int = TIMESTAMP
 ) -> Change | None:
     """It is read, or it is unreadable for a reason of the closed set; nothing else happens."""
     try:
@@ -814,7 +816,7 @@ def survives(
         refused = error
     else:
         assert change.changed_at.tzinfo is UTC
-        assert "/".join(change.key) == (key or b"").decode()
+        assert "/".join(change.key) == change.subject == (key or b"").decode()
         return change
     assert refused.reason in set(QuarantineReason)
     assert refused.detail
@@ -874,5 +876,5 @@ def test_any_time_is_read_as_an_instant_that_is_not_ahead_of_the_record(
     topic: str, time: str, recorded_at: datetime
 ) -> None:
     value = json.dumps(envelope(topic, DATA[topic], time=time)).encode()
-    change = survives(topic, KEYS[topic].encode(), value, [], recorded_at)
+    change = survives(topic, KEYS[topic].encode(), value, [], milliseconds(recorded_at))
     assert change is None or change.changed_at <= recorded_at + timedelta(minutes=5)
