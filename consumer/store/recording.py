@@ -321,27 +321,27 @@ def _grade_columns(newest: Sequence[Recordable]) -> list[Any]:
     rows = [(one, one.change.data) for one in newest if isinstance(one.change.data, GradeChanged)]
     return [
         _lines([one.change.subject for one, _ in rows]),
-        [d.version for _, d in rows],
-        _lines("" if d.score is None else str(d.score) for _, d in rows),
-        _lines(d.completion for _, d in rows),
-        _lines(d.submission or "" for _, d in rows),
-        [one.change.changed for one, _ in rows],
-        [one.record.partition for one, _ in rows],
-        [one.record.offset for one, _ in rows],
+        _lines([str(d.version) for _, d in rows]),
+        _lines(["" if d.score is None else str(d.score) for _, d in rows]),
+        _lines([d.completion for _, d in rows]),
+        _lines([d.submission or "" for _, d in rows]),
+        _lines([str(one.change.changed) for one, _ in rows]),
+        _lines([str(one.record.partition) for one, _ in rows]),
+        _lines([str(one.record.offset) for one, _ in rows]),
     ]
 
 
-def _versions(changes: Sequence[Change]) -> tuple[str, list[int], list[int]]:
+def _versions(changes: Sequence[Change]) -> tuple[str, str, str]:
     """The keys of events, and of each its version and when it changed."""
     return (
         _lines([change.subject for change in changes]),
-        [change.data.version for change in changes if change.data is not None],
-        [change.changed for change in changes],
+        _lines([str(change.data.version) for change in changes if change.data is not None]),
+        _lines([str(change.changed) for change in changes]),
     )
 
 
-# A change's moment from its number, for which the driver takes half as long as for an instant: in
-# seconds and the rest, as an interval is multiplied by a binary float.
+# A change's moment from its number: in seconds and the rest, for an interval is multiplied by a
+# binary float.
 _AT: Final = """timestamptz 'epoch' + changed / 1000000 * interval '1 second'
             + changed % 1000000 * interval '1 microsecond'"""
 
@@ -350,13 +350,14 @@ _VERSIONS: Final = f"""(
     SELECT split_part(key, '/', 1) AS district_id, split_part(key, '/', 2) AS assessment_id,
         split_part(key, '/', 3) AS class_id, split_part(key, '/', 4) AS student_id, version,
         {_AT} AS changed_at, place
-    FROM unnest(string_to_array($1, E'\n'), $2::bigint[], $3::bigint[]) WITH ORDINALITY
-        AS k (key, version, changed, place)
+    FROM unnest(string_to_array($1, E'\n'), string_to_array($2, E'\n')::bigint[],
+        string_to_array($3, E'\n')::bigint[]) WITH ORDINALITY AS k (key, version, changed, place)
 )"""
 
 
-def _lines(texts: Iterable[str]) -> str:
-    """One text for a column: the driver takes several times as long for an array of texts.
+def _lines(texts: Sequence[str]) -> str:
+    """One text for a column: of an array the driver looks at each element, which takes several
+    times as long.
 
     No id and no word of ours holds a control character.
     """
@@ -368,18 +369,18 @@ async def _not_stored(connection: Connection, changes: Sequence[Recordable]) -> 
     left: list[Recordable] = []
     for begin in range(0, len(changes), _ASKED):
         some = changes[begin : begin + _ASKED]
-        asked = [
+        stored = [
             one.change
             for one in some
             if one.change.topic == GRADE_CHANGED and one.change.data is not None
         ]
-        # In a replay nearly always of all, which goes without saying where they stood.
-        stored = [] if not asked else await connection.fetchval(_GRADES_STORED, *_versions(asked))
-        if stored is not None:
-            known = {id(asked[place - 1]) for place in stored}
-            left += [one for one in some if id(one.change) not in known]
-        elif len(asked) < len(some):
-            known = {id(change) for change in asked}
+        if stored:
+            places = await connection.fetchval(_GRADES_STORED, *_versions(stored), len(stored))
+            # None says all of them, as nearly always in a replay.
+            if places is not None:
+                stored = [stored[place - 1] for place in places]
+        if len(stored) < len(some):
+            known = set(map(id, stored))
             left += [one for one in some if id(one.change) not in known]
     return left
 
@@ -390,7 +391,7 @@ _ASKED: Final = 2_500
 # What was settled, or pending since before, stays so whatever else this batch or another replica
 # writes. A plain join, which Citus can send to its nodes.
 _GRADES_STORED: Final = f"""
-SELECT CASE WHEN count(*) < cardinality($2) THEN coalesce(array_agg(n.place), '{{}}') END
+SELECT CASE WHEN count(*) < $4 THEN coalesce(array_agg(n.place), '{{}}') END
 FROM {_VERSIONS} n
 JOIN grade g ON g.district_id = n.district_id AND g.assessment_id = n.assessment_id
     AND g.class_id = n.class_id AND g.student_id = n.student_id
@@ -411,9 +412,10 @@ SELECT split_part(n.key, '/', 1), split_part(n.key, '/', 2), split_part(n.key, '
 FROM (
     SELECT key, version, score, completion, submission, log_partition, log_offset,
         {_AT} AS changed_at
-    FROM unnest(string_to_array($1, E'\n'), $2::bigint[], string_to_array($3, E'\n', ''),
-        string_to_array($4, E'\n'), string_to_array($5, E'\n', ''), $6::bigint[], $7::int[],
-        $8::bigint[])
+    FROM unnest(string_to_array($1, E'\n'), string_to_array($2, E'\n')::bigint[],
+        string_to_array($3, E'\n', ''), string_to_array($4, E'\n'),
+        string_to_array($5, E'\n', ''), string_to_array($6, E'\n')::bigint[],
+        string_to_array($7, E'\n')::int[], string_to_array($8, E'\n')::bigint[])
         AS k (key, version, score, completion, submission, changed, log_partition, log_offset)
     -- A fence: else the moment is worked out for each of its three columns.
     OFFSET 0

@@ -313,6 +313,8 @@ async def test_a_tombstone_from_another_partition_counts_by_its_time(pool: Pool)
 # The same version twice with different times, the earlier one last, and then a newer one.
 @example(topic="grade", said=[(2, 50), (2, 10), (3, 60)], at=[], ask_first=False)
 @example(topic="grade", said=[(2, 50), (2, 10)], at=[], ask_first=True)
+# All events of a batch are stored already, and a tombstone is not.
+@example(topic="grade", said=[(2, 50), (2, 50), (None, 60)], at=[1], ask_first=True)
 @example(topic="grade", said=[(2, 50), (3, 60), (2, 10)], at=[1], ask_first=False)
 @example(topic="assessment", said=[(2, 50), (2, 10), (3, 60)], at=[], ask_first=False)
 async def test_how_the_log_is_cut_into_batches_makes_no_difference(
