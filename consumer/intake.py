@@ -142,7 +142,7 @@ class Intake:
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_max_wait_ms=50,
-            max_partition_fetch_bytes=256 * 1024,
+            max_partition_fetch_bytes=512 * 1024,
             session_timeout_ms=_SESSION_MS,
             heartbeat_interval_ms=_SESSION_MS // 10,
             max_poll_interval_ms=300_000,
