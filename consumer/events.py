@@ -125,19 +125,19 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """One subject's whole latest state. ``key`` is ``subject`` split at its slashes, the district
     first.
 
-    ``data`` is None for a tombstone. ``changed`` is when, in microseconds since 1970 in UTC.
+    ``data`` is None for a tombstone. ``changed_us`` is when: microseconds since 1970, in UTC.
     """
 
     topic: str
     subject: str
     key: tuple[str, ...]
     data: Data | None
-    changed: int
+    changed_us: int
 
     @property
     def changed_at(self) -> datetime:
         """The moment of the change, in UTC."""
-        return _EPOCH + self.changed * _MICROSECOND
+        return _EPOCH + self.changed_us * _MICROSECOND
 
 
 _Content = TypeVar("_Content")
@@ -180,22 +180,25 @@ _STRUCTURED: Final = b"application/cloudevents+json"
 _YEARS: Final = range(1900, 9000)
 _FIRST: Final = datetime(_YEARS.start, 1, 1, tzinfo=UTC)
 _END: Final = datetime(_YEARS.stop, 1, 1, tzinfo=UTC)
-# A record's timestamp is any 64-bit number; this one is the last second of the year 8999.
+# The last second of the year 8999.
 _LAST_MS: Final = 221_845_391_999_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_TOLERANCE: Final = CLOCK_TOLERANCE // _MICROSECOND
+_TOLERANCE_US: Final = CLOCK_TOLERANCE // _MICROSECOND
 _WHOLE: Final = Decimal(0)
 # Postgres' numeric could hold more, but no gradebook has such a number.
 _DIGITS: Final = 30
 
 
-def recorded_at(timestamp: int) -> datetime:
-    """A record's timestamp, milliseconds since 1970, as the nearest moment that stands for one."""
-    return _EPOCH + _recorded(timestamp) * _MICROSECOND
+def moment(timestamp: int) -> datetime:
+    """A timestamp of Kafka's, milliseconds since 1970, as a moment from 1970 to the year 8999.
+
+    It may be any 64-bit number; one beyond them counts as their first or last.
+    """
+    return _EPOCH + _microseconds(timestamp) * _MICROSECOND
 
 
-def _recorded(timestamp: int) -> int:
+def _microseconds(timestamp: int) -> int:
     if not 0 <= timestamp <= _LAST_MS:
         timestamp = 0 if timestamp < 0 else _LAST_MS
     return timestamp * 1000
@@ -214,7 +217,7 @@ def read(
     """
     if value is None:
         ids = _read_key(topic, key)
-        return Change(topic, "/".join(ids), ids, None, _recorded(timestamp))
+        return Change(topic, "/".join(ids), ids, None, _microseconds(timestamp))
     try:
         data, time, subject = _read_value(topic, value, headers)
     except EventUnreadable:
@@ -230,11 +233,11 @@ def read(
         )
     if not _are_plain(text, ids):
         _read_key(topic, key)
-    changed = (_instant(time, "time") - _EPOCH) // _MICROSECOND
-    recorded = _recorded(timestamp)
-    if changed > recorded + _TOLERANCE:
-        changed = recorded
-    return Change(topic, text, ids, _checked(data), changed)
+    changed_us = (_instant(time, "time") - _EPOCH) // _MICROSECOND
+    recorded_us = _microseconds(timestamp)
+    if changed_us > recorded_us + _TOLERANCE_US:
+        changed_us = recorded_us
+    return Change(topic, text, ids, _checked(data), changed_us)
 
 
 def _read_value(

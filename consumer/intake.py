@@ -29,7 +29,7 @@ from aiokafka.errors import (
 
 from consumer import events
 from consumer.errors import EventUnreadable, ServiceUnavailable, UsageError
-from consumer.events import QuarantineReason, recorded_at
+from consumer.events import QuarantineReason, moment
 from consumer.kafka_reach import why_unreached
 from consumer.kafka_records import read_any_header
 from consumer.log import get_logger
@@ -235,7 +235,7 @@ class Intake:
         for (topic, partition), offset in gathered.batch.next_offsets.items():
             self._stored[TopicPartition(topic, partition)] = offset
         for read_to, timestamp in gathered.reached.items():
-            reached = min(recorded_at(timestamp), now)
+            reached = min(moment(timestamp), now)
             self._reached[read_to] = max(self._reached.get(read_to, reached), reached)
         self._metrics.count_batch(
             consumed=gathered.consumed,
@@ -243,7 +243,7 @@ class Intake:
             stale=recorded.stale,
             quarantined=recorded.quarantined,
             seconds=time.perf_counter() - gathered.began,
-            oldest_age=(now - recorded_at(gathered.oldest)).total_seconds(),
+            oldest_age=(now - moment(gathered.oldest)).total_seconds(),
             at=now,
         )
 
@@ -452,7 +452,7 @@ class Intake:
         if not heard:
             self.answered_at = self._now()
         elif None not in heard:
-            self.answered_at = recorded_at(min(heard))
+            self.answered_at = moment(min(heard))
         if self.answered_at is not None:
             self._metrics.polled(self.answered_at)
 

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from consumer.cli.output import emit_json, say, show_fields, show_table
 from consumer.cli.session import AsJson, Session, now, session_of
 from consumer.errors import UsageError
-from consumer.events import ASSESSMENT_CHANGED, KEY_PARTS, Change, read, recorded_at
+from consumer.events import ASSESSMENT_CHANGED, KEY_PARTS, Change, moment, read
 from consumer.store import districts, quarantined
 from consumer.store.connection import Pool
 from consumer.store.quarantined import Quarantined, Replayed
@@ -103,7 +103,7 @@ def _shown(one: Quarantined, *, is_applied: bool, payload: bool) -> dict[str, An
     record = one.record
     shape = {
         **_listed(one),
-        "recorded_at": recorded_at(record.timestamp),
+        "recorded_at": moment(record.timestamp),
         "district": one.district_id if is_applied else None,
         "subject": _subject(one) if is_applied else None,
         "key_bytes": None if record.key is None else len(record.key),

@@ -25,7 +25,7 @@ from consumer.events import (
     GradeChanged,
     GroupChanged,
     QuarantineReason,
-    recorded_at,
+    moment,
 )
 from consumer.store.connection import Connection, Pool
 
@@ -325,7 +325,7 @@ def _grade_columns(newest: Sequence[Recordable]) -> list[Any]:
         _lines(["" if d.score is None else str(d.score) for _, d in rows]),
         _lines([d.completion for _, d in rows]),
         _lines([d.submission or "" for _, d in rows]),
-        _lines([str(one.change.changed) for one, _ in rows]),
+        _lines([str(one.change.changed_us) for one, _ in rows]),
         _lines([str(one.record.partition) for one, _ in rows]),
         _lines([str(one.record.offset) for one, _ in rows]),
     ]
@@ -336,7 +336,7 @@ def _versions(changes: Sequence[Change]) -> tuple[str, str, str]:
     return (
         _lines([change.subject for change in changes]),
         _lines([str(change.data.version) for change in changes if change.data is not None]),
-        _lines([str(change.changed) for change in changes]),
+        _lines([str(change.changed_us) for change in changes]),
     )
 
 
@@ -369,16 +369,16 @@ async def _not_stored(connection: Connection, changes: Sequence[Recordable]) -> 
     left: list[Recordable] = []
     for begin in range(0, len(changes), _ASKED):
         some = changes[begin : begin + _ASKED]
-        stored = [
+        asked = [
             one.change
             for one in some
             if one.change.topic == GRADE_CHANGED and one.change.data is not None
         ]
-        if stored:
-            places = await connection.fetchval(_GRADES_STORED, *_versions(stored), len(stored))
-            # None says all of them, as nearly always in a replay.
-            if places is not None:
-                stored = [stored[place - 1] for place in places]
+        places: list[int] | None = []
+        if asked:
+            places = await connection.fetchval(_GRADES_STORED, *_versions(asked), len(asked))
+        # None says all of them, as nearly always in a replay.
+        stored = asked if places is None else [asked[place - 1] for place in places]
         if len(stored) < len(some):
             known = set(map(id, stored))
             left += [one for one in some if id(one.change) not in known]
@@ -687,7 +687,7 @@ async def _quarantine(connection: Connection, rows: Sequence[Unreadable], now: d
         [one.record.topic for one in rows],
         [one.record.partition for one in rows],
         [one.record.offset for one in rows],
-        [recorded_at(one.record.timestamp) for one in rows],
+        [moment(one.record.timestamp) for one in rows],
         now,
         [one.reason for one in rows],
         [one.detail for one in rows],

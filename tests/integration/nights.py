@@ -34,8 +34,8 @@ def batch_of(evening: Evening, *, first: int = 0) -> Batch:
     for number, one in enumerate(evening.records[first:], start=first):
         key = one.key.encode()
         change = events.read(one.topic, key, one.value, (), one.timestamp_ms)
-        record = Record(one.topic, 0, number, one.timestamp_ms, key, one.value, ())
-        batch.changes.append(Recordable(change, record))
+        at = Record(one.topic, 0, number, one.timestamp_ms, key, one.value, ())
+        batch.changes.append(Recordable(change, at))
     return batch
 
 

@@ -12,7 +12,15 @@ import pytest
 from msgspec.structs import replace
 
 from consumer.cutoff import Cutoff
-from consumer.events import AssessmentChanged, Assignee, Assigner, Change, Data, GradeChanged
+from consumer.events import (
+    AssessmentChanged,
+    Assignee,
+    Assigner,
+    Change,
+    Data,
+    GradeChanged,
+    moment,
+)
 from consumer.gradebook import (
     AcademicSession,
     AssessmentStatus,
@@ -566,6 +574,8 @@ def test_the_quarantine_shows_no_student_unless_asked_for_the_payload(operator: 
         *("id", "topic", "partition", "offset", "received_at", "reason", "detail")
     ]
     event = str(listed["id"])
+    shown = operator.answer("quarantine", "show", event)
+    assert datetime.fromisoformat(shown["recorded_at"]) == moment(milliseconds(NOW))
     assert operator.passback("quarantine", "show", event) == 0
     assert "s-secret" not in operator.said
     assert "Anna" not in operator.said

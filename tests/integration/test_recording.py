@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumer.events import Assigner, QuarantineReason
+from consumer.events import Assigner, QuarantineReason, moment
 from consumer.gradebook import AssessmentStatus, Membership
 from consumer.sandbox.otus import milliseconds
 from consumer.store import districts, recording
 from consumer.store.connection import Pool, connect
+from consumer.store.quarantined import find_all
 from consumer.store.recording import (
     Batch,
     Record,
@@ -38,6 +39,7 @@ from tests.recordables import (
     cut,
     grade,
     member,
+    microseconds,
     minute,
     tombstone,
 )
@@ -507,7 +509,60 @@ async def test_the_offsets_are_stored_with_their_rows(pool: Pool) -> None:
     }
 
 
+# -- moments --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changed_at",
+    [
+        datetime(1900, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(2026, 11, 20, 18, 0, 0, 123_456, tzinfo=UTC),
+        # In seconds, and in no float, to the microsecond.
+        datetime(2255, 6, 5, 23, 47, 34, 740_993, tzinfo=UTC),
+        datetime(8999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    ],
+)
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_grades_moment_is_kept_to_the_microsecond(
+    pool: Pool, changed_at: datetime, late: bool
+) -> None:
+    one = grade(1)
+    one = replace(one, change=replace(one.change, changed_us=microseconds(changed_at)))
+    if late:
+        # An older version moves since when the grade waits, and nothing else.
+        newer = grade(2)
+        after = replace(newer.change, changed_us=microseconds(changed_at) + 1)
+        await record(pool, batch(replace(newer, change=after), one), NOON)
+    else:
+        await record(pool, batch(one), NOON)
+    row = await grade_row(pool)
+    assert (row["pending_since"], row["decide_from"]) == (changed_at, changed_at)
+    assert row["changed_at"] == changed_at + late * timedelta(microseconds=1)
+
+
 # -- quarantine -----------------------------------------------------------------------------
+
+
+async def test_what_waits_in_quarantine_is_read_again_as_it_came(pool: Pool) -> None:
+    headers = [("ce_id", b"e-1"), ("trace", None), ("", b""), ("n\x00", b"\xff")]
+    waits = {
+        timestamp: Record("otus.grade-changed", 3, number, timestamp, b"\xff", b"{", headers)
+        for number, timestamp in enumerate((-1, 0, 1_795_197_600_123, 172_863_827_082_881, 2**63))
+    }
+    unreadable = [Unreadable(one, QuarantineReason.NOT_JSON, "no JSON") for one in waits.values()]
+    await record(pool, Batch(unreadable=unreadable), NOON)
+    for (timestamp, came), found in zip(waits.items(), await find_all(pool), strict=True):
+        kept = replace(
+            came,
+            # What no clock says counts as the nearest that one may.
+            timestamp=milliseconds(moment(timestamp)),
+            headers=[(name, content) for name, content in headers if content is not None],
+        )
+        found_headers = sorted(found.record.headers)
+        assert replace(found.record, headers=found_headers) == replace(
+            kept, headers=sorted(kept.headers)
+        )
 
 
 async def test_an_unknown_districts_event_goes_to_quarantine_with_its_bytes(pool: Pool) -> None:

@@ -166,10 +166,10 @@ def _batch(evening: Evening) -> Batch:
     batch = Batch()
     for number, one in enumerate(evening.records):
         key = one.key.encode()
-        at = milliseconds(evening.now)
-        change = events.read(one.topic, key, one.value, (), at)
-        record = Record(one.topic, 0, number, at, key, one.value, ())
-        batch.changes.append(Recordable(change, record))
+        timestamp = milliseconds(evening.now)
+        change = events.read(one.topic, key, one.value, (), timestamp)
+        at = Record(one.topic, 0, number, timestamp, key, one.value, ())
+        batch.changes.append(Recordable(change, at))
     return batch
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from time import process_time
@@ -26,6 +26,7 @@ from consumer.events import (
     GradeChanged,
     GroupChanged,
     QuarantineReason,
+    moment,
     normalised_title,
     read,
 )
@@ -83,7 +84,7 @@ KEYS: Final = {
 }
 NULLABLE: Final = {"points_possible", "due_at", "score", "submission"}
 
-Headers = list[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 
 def envelope(topic: str, data: object, **changes: object) -> dict[str, object]:
@@ -229,6 +230,24 @@ def test_the_content_type_decides_and_its_case_does_not_matter() -> None:
     structured = json.dumps(envelope(GROUP_CHANGED, DATA[GROUP_CHANGED])).encode()
     headers = binary(GROUP_CHANGED, **{"content-type": b"Application/CloudEvents+JSON"})
     assert read_bytes(GROUP_CHANGED, structured, headers).data is not None
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_header_without_a_value_says_nothing(topic: str) -> None:
+    structured = json.dumps(envelope(topic, DATA[topic])).encode()
+    plain = json.dumps(DATA[topic]).encode()
+    nothing = [(name, None) for name, _ in binary(topic)]
+    read_of_all: list[tuple[bytes, Headers]] = [
+        (structured, nothing),
+        (structured, [*nothing, ("content-type", b"application/cloudevents+json")]),
+        (plain, [*nothing, *binary(topic)]),
+        (plain, [*binary(topic), *nothing]),
+        (plain, [*binary(topic, **{"content-type": None}), ("content-type", None)]),
+    ]
+    for value, headers in read_of_all:
+        assert read_bytes(topic, value, headers).data == read_bytes(topic, structured).data
+    headers = [*binary(topic, ce_time=None), ("ce_time", None)]
+    assert refusal(topic, plain, headers)[1] == "the header ce_time is missing"
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -392,6 +411,37 @@ def test_a_time_counts_unless_it_is_five_minutes_ahead_of_the_record(
     plain = json.dumps(DATA[GROUP_CHANGED]).encode()
     headers = binary(GROUP_CHANGED, ce_time=time.encode())
     assert read_bytes(GROUP_CHANGED, plain, headers).changed_at == changed_at
+
+
+_LAST_MS: Final = milliseconds(datetime(8999, 12, 31, 23, 59, 59, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "counts_as"),
+    [
+        (0, 0),
+        (1, 1),
+        (1_795_197_600_123, 1_795_197_600_123),
+        (_LAST_MS, _LAST_MS),
+        # Kafka's own word for none, and what no clock says.
+        *((-1, 0), (-(2**63), 0)),
+        *((_LAST_MS + 1, _LAST_MS), (2**63 - 1, _LAST_MS)),
+    ],
+)
+def test_a_records_timestamp_counts_to_the_millisecond_within_our_years(
+    timestamp: int, counts_as: int
+) -> None:
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=counts_as)
+    assert moment(timestamp) == at
+    gone = read_bytes(GRADE_CHANGED, None, timestamp=timestamp)
+    assert (gone.changed_us, gone.changed_at) == (counts_as * 1000, at)
+    # The latest that a time may say, which is within the five minutes, and what is beyond them.
+    for ahead, told in ((timedelta(minutes=5), 300), (timedelta(minutes=5, microseconds=1), 0)):
+        if at + ahead < datetime(9000, 1, 1, tzinfo=UTC):
+            time = (at + ahead).isoformat()
+            value = json.dumps(envelope(GRADE_CHANGED, DATA[GRADE_CHANGED], time=time)).encode()
+            change = read_bytes(GRADE_CHANGED, value, timestamp=timestamp)
+            assert change.changed_at == at + timedelta(seconds=told)
 
 
 WRONG_TIMES: Final = [
