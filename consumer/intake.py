@@ -143,6 +143,8 @@ class Intake:
             auto_offset_reset="none",
             fetch_max_wait_ms=50,
             max_partition_fetch_bytes=512 * 1024,
+            # Of which a moment's three copies are made, however many partitions there are.
+            fetch_max_bytes=2_560 * 1024,
             session_timeout_ms=_SESSION_MS,
             heartbeat_interval_ms=_SESSION_MS // 10,
             max_poll_interval_ms=300_000,

@@ -45,7 +45,8 @@ async def measure(bench: Bench) -> Figures:
                 [r[one].per_second for r in rounds], [r[other].per_second for r in rounds]
             )
             for ratio, one, other in _RATIOS
-        },
+        }
+        | {"intake_mib": max(r[one].mib for r in rounds for one in ("ours", "replay"))},
         absolute,
     )
 

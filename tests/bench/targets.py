@@ -27,6 +27,7 @@ class Target:
 TARGETS: Final[Mapping[str, Target]] = {
     "intake_vs_bare": Target(0.8, True, "events/s, to getmany + msgspec + COPY and upsert"),
     "intake_vs_faststream": Target(1.8, True, "events/s, to FastStream's batch handler"),
+    "intake_mib": Target(100, False, "MiB RSS at most, first intake and replay"),
     "flush_vs_bare": Target(0.6, True, "results/s, to a bare loop on the aiohttp transport"),
     "flush_vs_aiohttp": Target(0.5, True, "results/s, to aiohttp's claim -> PUT -> settle"),
     "flush_many_vs_one": Target(1.0, True, "results/s of many districts, to one"),

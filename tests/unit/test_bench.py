@@ -16,6 +16,7 @@ def test_bench_json_has_these_keys_whatever_was_measured() -> None:
     assert set(written) == {
         "intake_vs_bare",
         "intake_vs_faststream",
+        "intake_mib",
         "flush_vs_bare",
         "flush_vs_aiohttp",
         "flush_many_vs_one",
