@@ -24,8 +24,8 @@ GRADE_CHANGED: Final = "grade-changed"
 GROUP_CHANGED: Final = "passback-group-changed"
 TOPICS: Final = (ASSESSMENT_CHANGED, GRADE_CHANGED, GROUP_CHANGED)
 
-CLOCK_TOLERANCE: Final = timedelta(minutes=5)
-"""A ``time`` further ahead of the record's timestamp counts as that timestamp."""
+CLOCK_TOLERANCE_US: Final = 5 * 60 * 1_000_000
+"""A ``time`` more microseconds ahead of the record's timestamp counts as that timestamp."""
 
 ID_CHARACTERS: Final = 255
 """No id is longer."""
@@ -184,7 +184,6 @@ _END: Final = datetime(_YEARS.stop, 1, 1, tzinfo=UTC)
 _LAST_MS: Final = 221_845_391_999_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_TOLERANCE_US: Final = CLOCK_TOLERANCE // _MICROSECOND
 _WHOLE: Final = Decimal(0)
 # Postgres' numeric could hold more, but no gradebook has such a number.
 _DIGITS: Final = 30
@@ -235,7 +234,7 @@ def read(
         _read_key(topic, key)
     changed_us = (_instant(time, "time") - _EPOCH) // _MICROSECOND
     recorded_us = _microseconds(timestamp)
-    if changed_us > recorded_us + _TOLERANCE_US:
+    if changed_us > recorded_us + CLOCK_TOLERANCE_US:
         changed_us = recorded_us
     return Change(topic, text, ids, _checked(data), changed_us)
 
