@@ -143,7 +143,7 @@ class Intake:
             auto_offset_reset="none",
             fetch_max_wait_ms=50,
             max_partition_fetch_bytes=512 * 1024,
-            # Of which a moment's three copies are made, however many partitions there are.
+            # For a moment an answer is there three times; unbounded, it grows with the partitions.
             fetch_max_bytes=2_560 * 1024,
             session_timeout_ms=_SESSION_MS,
             heartbeat_interval_ms=_SESSION_MS // 10,
