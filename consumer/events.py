@@ -180,10 +180,10 @@ _STRUCTURED: Final = b"application/cloudevents+json"
 _YEARS: Final = range(1900, 9000)
 _FIRST: Final = datetime(_YEARS.start, 1, 1, tzinfo=UTC)
 _END: Final = datetime(_YEARS.stop, 1, 1, tzinfo=UTC)
-# The last second of the year 8999.
-_LAST_MS: Final = 221_845_391_999_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+# Their last second, as a timestamp of Kafka's.
+_LAST_MS: Final = (_END - _EPOCH) // timedelta(milliseconds=1) - 1_000
 _WHOLE: Final = Decimal(0)
 # Postgres' numeric could hold more, but no gradebook has such a number.
 _DIGITS: Final = 30

@@ -66,7 +66,8 @@ _ANSWERED: Final = 1.0
 
 _RETRY_PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _SESSION_MS: Final = 30_000
-_LATEST: Final = 2**63 - 1
+_LATEST_MS: Final = 2**63 - 1
+"""No timestamp is later."""
 
 
 class Intake:
@@ -487,7 +488,7 @@ class _Gathered:
     records: int = 0
     consumed: dict[str, int] = field(default_factory=dict)
     reached: dict[TopicPartition, int] = field(default_factory=dict)
-    oldest: int = _LATEST
+    oldest: int = _LATEST_MS
     began: float = 0.0
 
 

@@ -4,6 +4,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
+from consumer.sandbox.otus import milliseconds
 from consumer.sandbox.roster import Roster
 from consumer.sandbox.schoolday import Record
 
@@ -112,7 +113,7 @@ class Evening:
     def remove(self, topic: str, *key: str) -> None:
         """A tombstone: deleted, its score removed, or left."""
         subject = "/".join((self._district, *key))
-        self.records.append(Record(topic, subject, None, int(self.now.timestamp() * 1000)))
+        self.records.append(Record(topic, subject, None, milliseconds(self.now)))
 
     def _event(
         self, topic: str, key: tuple[str, ...], data: dict[str, Any], days: float = 0
@@ -131,5 +132,5 @@ class Evening:
             "data": {"district_id": self._district, "version": self._version} | data,
         }
         self.records.append(
-            Record(topic, subject, json.dumps(event).encode(), int(self.now.timestamp() * 1000))
+            Record(topic, subject, json.dumps(event).encode(), milliseconds(self.now))
         )

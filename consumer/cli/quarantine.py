@@ -141,8 +141,8 @@ def replay(
     ids = sorted(set(events)) if events else None
 
     def read_again(one: Quarantined) -> Change:
-        topic = one.record.topic.removeprefix(prefix)
         record = one.record
+        topic = record.topic.removeprefix(prefix)
         return read(topic, record.key, record.value, record.headers, record.timestamp)
 
     done = _replay(session, ids, read_again)

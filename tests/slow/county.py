@@ -10,22 +10,20 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from consumer import events
 from consumer.cutoff import Cutoff
 from consumer.district import District, read_district
 from consumer.flush.run import Flusher
 from consumer.flush.schedule import Pace, Schedule
 from consumer.gradebook import RunReport
-from consumer.sandbox.otus import milliseconds
 from consumer.sandbox.roster import Roster, read_roster, with_grading_periods
 from consumer.sandbox.schoolday import SCHOOL, district_settings
 from consumer.sandbox.skyward import StandIn, StandInDistrict
 from consumer.skyward import Network, Skyward
 from consumer.store import districts
 from consumer.store.connection import Pool, connect
-from consumer.store.recording import Batch, Record, Recordable, record
+from consumer.store.recording import record
 from tests.evening import Evening
-from tests.integration.nights import NOW, ZONE
+from tests.integration.nights import NOW, ZONE, batch_of
 
 PACE: Final = Pace(
     jitter=timedelta(0),
@@ -80,7 +78,7 @@ class County:
             evening.assess("quiz", due_days=5)
             for student in range(grades):
                 evening.grade("quiz", student, "8")
-            await record(self.pool, _batch(evening), self.now)
+            await record(self.pool, batch_of(evening), self.now)
 
     async def night(self) -> None:
         """Runs whatever is due until nothing is, or a minute has passed."""
@@ -160,17 +158,6 @@ class County:
 
 async def _caught_up(wait: timedelta) -> bool:
     return True
-
-
-def _batch(evening: Evening) -> Batch:
-    batch = Batch()
-    for number, one in enumerate(evening.records):
-        key = one.key.encode()
-        timestamp = milliseconds(evening.now)
-        change = events.read(one.topic, key, one.value, (), timestamp)
-        at = Record(one.topic, 0, number, timestamp, key, one.value, ())
-        batch.changes.append(Recordable(change, at))
-    return batch
 
 
 @asynccontextmanager

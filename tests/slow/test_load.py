@@ -21,7 +21,7 @@ import pytest
 from consumer.cutoff import Cutoff
 from consumer.flush.schedule import Schedule, first_start
 from consumer.gradebook import RunReport
-from consumer.sandbox.otus import Record
+from consumer.sandbox.otus import Record, milliseconds
 from consumer.sandbox.postgres import Postgres
 from consumer.sandbox.skyward import StandInDistrict
 from consumer.settings import Settings
@@ -415,7 +415,7 @@ intake.Intake._record = later
 def events() -> Iterator[Record]:
     """Ten versions of each key, one after the other, as upstream writes them."""
     now = datetime.now(UTC)
-    at, stamp = now.isoformat(), int(now.timestamp() * 1000)
+    at, stamp = now.isoformat(), milliseconds(now)
     for number in range(EVENTS):
         version, student = divmod(number, KEYS)
         key = f"lakeside/a-{student // 100}/c-1/s-{student % 100}"
